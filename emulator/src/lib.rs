@@ -1,3 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Replaced by its owner.
 #![no_std]
+
+pub mod devices;

@@ -2,4 +2,5 @@
 //! Replaced by its owner.
 #![no_std]
 
+pub mod config;
 pub mod devices;

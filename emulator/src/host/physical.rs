@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Host-physical memory: the identity mapping as copies and volatile accesses.
+//!
+//! Guest memory changes under our hands (other vCPUs, DMA). It is never borrowed: it is copied
+//! by string instructions, which the compiler can't see into, or accessed through atomics.
+//!
+//! Invariant of the module: an address below [`IDENTITY_END`] is mapped; addresses that hold the
+//! emulator's own data come from [`super::heap`] only, and guests are given none of those.
+
+use core::arch::asm;
+use core::sync::atomic::AtomicU64;
+
+use super::boot::IDENTITY_END;
+
+fn check(address: u64, length: usize) {
+    let end = address.checked_add(length as u64);
+    assert!(
+        end.is_some_and(|end| end <= IDENTITY_END),
+        "host-physical range {address:#x} + {length:#x} is not mapped"
+    );
+}
+
+/// Copies out of memory that anyone may write meanwhile.
+pub(crate) fn read(address: u64, into: &mut [u8]) {
+    check(address, into.len());
+    // SAFETY: the source is mapped (checked above), the destination is ours; the copy is made by
+    // the processor, so a concurrent writer gives torn bytes, never undefined behaviour.
+    unsafe {
+        asm!("rep movsb", inout("rcx") into.len() => _, inout("rsi") address => _,
+            inout("rdi") into.as_mut_ptr() => _, options(nostack, preserves_flags));
+    }
+}
+
+/// Copies into guest memory or memory of a device.
+pub(crate) fn write(address: u64, from: &[u8]) {
+    check(address, from.len());
+    // SAFETY: as for `read`, the other way; callers pass addresses outside of the emulator's own
+    // data (module invariant).
+    unsafe {
+        asm!("rep movsb", inout("rcx") from.len() => _, inout("rsi") from.as_ptr() => _,
+            inout("rdi") address => _, options(nostack, preserves_flags));
+    }
+}
+
+/// Copies between two places of physical memory that do not overlap.
+pub(crate) fn copy(from: u64, to: u64, length: usize) {
+    check(from, length);
+    check(to, length);
+    // SAFETY: as for `read` and `write`.
+    unsafe {
+        asm!("rep movsb", inout("rcx") length => _, inout("rsi") from => _, inout("rdi") to => _,
+            options(nostack, preserves_flags));
+    }
+}
+
+/// Fills memory with copies of `pattern`; address and length are multiples of eight.
+pub(crate) fn fill(address: u64, length: usize, pattern: u64) {
+    check(address, length);
+    assert!(address.is_multiple_of(8) && length.is_multiple_of(8));
+    // SAFETY: as for `write`.
+    unsafe {
+        asm!("rep stosq", inout("rcx") length / 8 => _, in("rax") pattern, inout("rdi") address => _,
+            options(nostack, preserves_flags));
+    }
+}
+
+/// Reads a register of a device, or memory, in one access of the width of `T`.
+///
+/// # Panics
+/// When the address is not mapped.
+pub(crate) fn read_volatile<T: zerocopy::FromBytes>(address: u64) -> T {
+    check(address, size_of::<T>());
+    // SAFETY: mapped (checked), and every bit pattern is a `T`; x86 allows unaligned accesses, for
+    // which Rust asks for a pointer type without alignment.
+    unsafe {
+        if (address as usize).is_multiple_of(align_of::<T>()) {
+            (address as *const T).read_volatile()
+        } else {
+            (address as *const T).read_unaligned()
+        }
+    }
+}
+
+/// Writes a register of a device, or memory, in one access of the width of `T`.
+pub(crate) fn write_volatile<T: zerocopy::IntoBytes>(address: u64, value: T) {
+    check(address, size_of::<T>());
+    // SAFETY: mapped (checked), outside of the emulator's own data (module invariant).
+    unsafe {
+        if (address as usize).is_multiple_of(align_of::<T>()) {
+            (address as *mut T).write_volatile(value);
+        } else {
+            (address as *mut T).write_unaligned(value);
+        }
+    }
+}
+
+/// An aligned word of memory that several processors use.
+pub(crate) fn word(address: u64) -> &'static AtomicU64 {
+    check(address, 8);
+    assert!(address.is_multiple_of(8));
+    // SAFETY: mapped for ever and aligned (both checked); atomics allow concurrent access, and
+    // whoever else writes there does so with aligned eight-byte accesses or string copies.
+    unsafe { &*(address as *const AtomicU64) }
+}

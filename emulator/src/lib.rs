@@ -4,4 +4,6 @@
 
 pub mod config;
 pub mod devices;
+pub mod igvm;
+pub mod trace;
 pub mod vmcb;

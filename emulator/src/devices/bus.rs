@@ -56,7 +56,7 @@ impl<P: PortIo, M: PhysIo> Bus<P, M> {
     /// A load from MMIO by the vCPU and VMPL to which `lapic` belongs.
     pub fn mmio_read(
         &self,
-        _lapic: &mut Lapic,
+        _lapic: &mut Lapic<'_>,
         _now: u64,
         _gpa: u64,
         _width: Width,
@@ -67,7 +67,7 @@ impl<P: PortIo, M: PhysIo> Bus<P, M> {
     /// A store to MMIO by the vCPU and VMPL to which `lapic` belongs.
     pub fn mmio_write(
         &self,
-        _lapic: &mut Lapic,
+        _lapic: &mut Lapic<'_>,
         _now: u64,
         _gpa: u64,
         _width: Width,

@@ -16,8 +16,8 @@
 //!
 //! # Use
 //!
-//! One [`Bus`] for the machine. For each vCPU and VMPL one [`Lapic`], which only the thread of that
-//! vCPU touches, and one [`Posted`], which anyone may post to:
+//! One [`Bus`] for the machine. For each vCPU and VMPL one [`Posted`], which anyone may post to, and
+//! over it one [`Lapic`], which only the thread of that vCPU touches:
 //!
 //! ```text
 //! // An exit for MMIO, a port, or an APIC register by RDMSR/WRMSR:
@@ -39,8 +39,8 @@
 //!
 //! // Before each entry to the VMPL:
 //! lapic.tick(now);                      // fires the timer when it is due
-//! lapic.merge(&posted);                 // takes what others have posted
-//! let events = posted.take_events();    // NMI, INIT, start-up IPI
+//! lapic.merge();                        // takes what others have posted
+//! let events = posted.take_events();    // NMI, INIT (-> lapic.init()), start-up IPI
 //! if let Some(vector) = lapic.deliverable() {
 //!     // inject; once it is certain that the guest takes it:
 //!     lapic.accept(vector);
@@ -57,7 +57,9 @@ pub mod lapic;
 use core::fmt;
 
 pub use bus::{Bus, PortEffect, Ram};
-pub use lapic::{Effect, Events, Gp, Ipi, Lapic, LogicalId, Posted, Targets};
+pub use lapic::{
+    Delivery, Destination, Effect, Events, Gp, Ipi, LAPIC_BASE, Lapic, LogicalId, Posted, Targets,
+};
 
 /// Bytes that one access moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

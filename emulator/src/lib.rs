@@ -2,8 +2,13 @@
 //! Replaced by its owner.
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod config;
+pub mod decode;
 pub mod devices;
 pub mod igvm;
+pub mod paging;
 pub mod trace;
 pub mod vmcb;

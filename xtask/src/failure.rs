@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How the tool says that something went wrong: one clear sentence, a hint, and a status that no
+//! ordinary command uses, so that the status of a guest's command can be told from the tool's own.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// The statuses with which the tool itself ends. `cargo xtask help` lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Status {
+    /// A test failed, or a measure is over its limit.
+    TestFailed = 1,
+    /// The emulator failed, or met something that it does not emulate.
+    Emulator = 250,
+    /// The guest died: it terminated itself, panicked, or broke a rule of the machine.
+    GuestDied = 251,
+    /// The guest did not finish within its time limit.
+    TimeLimit = 252,
+    /// Something that the tool needs is missing on this machine.
+    Missing = 253,
+    /// An option or an input file is wrong.
+    Usage = 254,
+    /// Anything else: a build, a download or a file failed.
+    Failed = 255,
+}
+
+/// An error that a user can act upon.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: Status,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with the status `status`, told in one sentence.
+    pub(crate) fn new(status: Status, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// A wrong option or input file.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Status::Usage, message)
+    }
+
+    /// Something that the machine lacks.
+    pub(crate) fn missing(message: impl Into<String>) -> Self {
+        Self::new(Status::Missing, message)
+    }
+
+    /// Adds what to do about it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The status with which the tool ends.
+    pub(crate) fn status(&self) -> Status {
+        self.status
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The tool was told to stop by this signal, and has cleaned up.
+#[derive(Debug)]
+pub(crate) struct Interrupted(pub(crate) i32);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stopped by signal {}", self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// Prints `error` for a person and returns the status to end with.
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
+    if let Some(Interrupted(signal)) = error.downcast_ref() {
+        eprintln!("stopped");
+        return 128 + (*signal as u8);
+    }
+    eprintln!("error: {}", chain(error));
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => {
+            if let Some(hint) = &failure.hint {
+                eprintln!("hint: {hint}");
+            }
+            failure.status as u8
+        }
+        None => Status::Failed as u8,
+    }
+}
+
+/// The error and its causes in one line.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !text.is_empty() && text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_failure_keeps_its_status_under_context() {
+        let error = Err::<(), _>(Failure::usage("no such file").hint("look again"))
+            .context("the kernel")
+            .unwrap_err();
+        assert_eq!(chain(&error), "the kernel: no such file");
+        assert_eq!(report(&error), Status::Usage as u8);
+    }
+
+    #[test]
+    fn an_interrupt_is_reported_as_a_shell_does() {
+        assert_eq!(report(&Interrupted(2).into()), 130);
+    }
+}

@@ -8,6 +8,7 @@ extern crate std;
 pub mod config;
 pub mod decode;
 pub mod devices;
+pub mod exception;
 pub mod igvm;
 pub mod paging;
 pub mod trace;

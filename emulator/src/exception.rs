@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Delivery of an exception with an error code by software.
+//!
+//! #VC (vector 29) can't be injected through EVENTINJ under TCG, which pushes an error code for the
+//! old exceptions only. So the emulator does what the processor does: reads the gate, switches the
+//! stack, pushes, and continues at the handler (24593, 8.9 and 8.7).
+
+use core::fmt;
+
+use snp_defs::vmsa::Segment;
+
+use crate::paging::EFER_LMA;
+use crate::vmcb::Save;
+
+/// #VC.
+pub const VC: u8 = 29;
+
+const RFLAGS_TF: u64 = 1 << 8;
+const RFLAGS_IF: u64 = 1 << 9;
+const RFLAGS_NT: u64 = 1 << 14;
+const RFLAGS_RF: u64 = 1 << 16;
+const RFLAGS_VM: u64 = 1 << 17;
+/// CS.L in the form of [`Segment::attributes`].
+const ATTRIBUTE_LONG: u16 = 1 << 9;
+const ATTRIBUTE_BIG: u16 = 1 << 10;
+const ATTRIBUTE_GRANULARITY: u16 = 1 << 11;
+
+/// The guest's memory by linear address, as the processor sees it while it delivers an exception:
+/// supervisor accesses, whatever the CPL.
+pub trait LinearMemory {
+    /// Reads; false if the guest can't.
+    fn read(&self, linear: u64, into: &mut [u8]) -> bool;
+    /// Writes; false if the guest can't.
+    fn write(&self, linear: u64, from: &[u8]) -> bool;
+}
+
+/// Why the exception can't be delivered. A processor would end in a double fault or shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undeliverable {
+    /// Real mode or virtual-8086 mode.
+    Mode,
+    /// No such entry in the IDT, or it is no present gate.
+    Gate,
+    /// The handler's code segment is not usable.
+    CodeSegment,
+    /// The task state segment has no stack for the handler.
+    TaskState,
+    /// The stack can't be written; the address.
+    Stack(u64),
+}
+
+impl fmt::Display for Undeliverable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mode => write!(f, "the vCPU is not in protected mode"),
+            Self::Gate => write!(f, "the IDT has no usable gate for it"),
+            Self::CodeSegment => write!(f, "its gate has no usable code segment"),
+            Self::TaskState => write!(f, "the TSS has no stack for its handler"),
+            Self::Stack(address) => write!(f, "the stack at {address:#x} is not writable"),
+        }
+    }
+}
+
+/// Delivers exception `vector` with `error_code` to the vCPU whose registers are `save`. On failure
+/// the registers are unchanged.
+pub fn deliver(
+    save: &mut Save,
+    memory: &impl LinearMemory,
+    vector: u8,
+    error_code: u32,
+) -> Result<(), Undeliverable> {
+    if save.cr0 & 1 == 0 || save.rflags & RFLAGS_VM != 0 {
+        return Err(Undeliverable::Mode);
+    }
+    if save.efer & EFER_LMA != 0 {
+        deliver_64(save, memory, vector, error_code)
+    } else {
+        deliver_32(save, memory, vector, error_code)
+    }
+}
+
+fn read_u64(memory: &impl LinearMemory, linear: u64) -> Option<u64> {
+    let mut bytes = [0; 8];
+    memory
+        .read(linear, &mut bytes)
+        .then(|| u64::from_le_bytes(bytes))
+}
+
+/// Offset in the IDT of the gate with `size` bytes, if the limit covers it.
+fn gate_address(save: &Save, vector: u8, size: u64) -> Option<u64> {
+    let offset = u64::from(vector) * size;
+    (offset + size - 1 <= u64::from(save.idtr.limit)).then(|| save.idtr.base.wrapping_add(offset))
+}
+
+/// Reads the descriptor of a code segment and its DPL.
+fn code_segment(
+    save: &Save,
+    memory: &impl LinearMemory,
+    selector: u16,
+) -> Result<(Segment, u8), Undeliverable> {
+    const BAD: Undeliverable = Undeliverable::CodeSegment;
+    let (base, limit) = if selector & 4 != 0 {
+        (save.ldtr.base, save.ldtr.limit)
+    } else {
+        (save.gdtr.base, save.gdtr.limit)
+    };
+    let offset = u32::from(selector & !7);
+    if offset == 0 && selector & 4 == 0 || offset + 7 > limit {
+        return Err(BAD);
+    }
+    let descriptor = read_u64(memory, base.wrapping_add(u64::from(offset))).ok_or(BAD)?;
+    let attributes = ((descriptor >> 40) & 0xFF | (descriptor >> 44) & 0xF00) as u16;
+    // Present, not a system segment, code.
+    if attributes & 0x98 != 0x98 {
+        return Err(BAD);
+    }
+    let dpl = ((attributes >> 5) & 3) as u8;
+    let raw_limit = ((descriptor & 0xFFFF) | (descriptor >> 32) & 0xF_0000) as u32;
+    let segment = Segment {
+        selector,
+        attributes,
+        limit: if attributes & ATTRIBUTE_GRANULARITY != 0 {
+            (raw_limit << 12) | 0xFFF
+        } else {
+            raw_limit
+        },
+        base: (descriptor >> 16) & 0xFF_FFFF | (descriptor >> 32) & 0xFF00_0000,
+    };
+    Ok((segment, dpl))
+}
+
+/// CPL at which the handler runs. Conforming segments keep the CPL.
+fn handler_cpl(save: &Save, segment: &Segment, dpl: u8) -> Result<u8, Undeliverable> {
+    let conforming = segment.attributes & 4 != 0;
+    if dpl > save.cpl {
+        return Err(Undeliverable::CodeSegment);
+    }
+    Ok(if conforming { save.cpl } else { dpl })
+}
+
+/// Continues at the handler: what 64-bit and 32-bit delivery have in common.
+fn enter(save: &mut Save, mut code: Segment, cpl: u8, rip: u64, rsp: u64, interrupt_gate: bool) {
+    code.selector = code.selector & !3 | u16::from(cpl);
+    save.cs = code;
+    save.cpl = cpl;
+    save.rip = rip;
+    save.rsp = rsp;
+    save.rflags &= !(RFLAGS_TF | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM);
+    if interrupt_gate {
+        save.rflags &= !RFLAGS_IF;
+    }
+}
+
+fn deliver_64(
+    save: &mut Save,
+    memory: &impl LinearMemory,
+    vector: u8,
+    error_code: u32,
+) -> Result<(), Undeliverable> {
+    const NO_GATE: Undeliverable = Undeliverable::Gate;
+    let address = gate_address(save, vector, 16).ok_or(NO_GATE)?;
+    let low = read_u64(memory, address).ok_or(NO_GATE)?;
+    let high = read_u64(memory, address.wrapping_add(8)).ok_or(NO_GATE)?;
+    let kind = (low >> 40) & 0x1F;
+    if (low >> 47) & 1 == 0 || kind & !1 != 0xE {
+        return Err(NO_GATE);
+    }
+    let handler = low & 0xFFFF | (low >> 32) & 0xFFFF_0000 | high << 32;
+    let (code, dpl) = code_segment(save, memory, (low >> 16) as u16)?;
+    if code.attributes & ATTRIBUTE_LONG == 0 {
+        return Err(Undeliverable::CodeSegment);
+    }
+    let cpl = handler_cpl(save, &code, dpl)?;
+
+    let ist = (low >> 32) & 7;
+    // Offsets in a 64-bit TSS: RSP0 at 4, IST1 at 0x24.
+    let stack_slot = match ist {
+        0 if cpl == save.cpl => None,
+        0 => Some(4 + 8 * u64::from(cpl)),
+        ist => Some(0x24 + 8 * (ist - 1)),
+    };
+    let stack = match stack_slot {
+        None => save.rsp,
+        Some(offset) if offset + 7 <= u64::from(save.tr.limit) => {
+            read_u64(memory, save.tr.base.wrapping_add(offset)).ok_or(Undeliverable::TaskState)?
+        }
+        Some(_) => return Err(Undeliverable::TaskState),
+    } & !0xF;
+
+    let frame = [
+        u64::from(error_code),
+        save.rip,
+        u64::from(save.cs.selector),
+        save.rflags,
+        save.rsp,
+        u64::from(save.ss.selector),
+    ];
+    let rsp = stack.wrapping_sub(size_of_val(&frame) as u64);
+    let mut bytes = [0; 48];
+    for (slot, value) in bytes.chunks_exact_mut(8).zip(frame) {
+        slot.copy_from_slice(&value.to_le_bytes());
+    }
+    if !memory.write(rsp, &bytes) {
+        return Err(Undeliverable::Stack(rsp));
+    }
+    if cpl != save.cpl {
+        // A null selector with the new CPL as its RPL.
+        save.ss.selector = u16::from(cpl);
+        save.ss.attributes =
+            0x93 & !0x60 | u16::from(cpl) << 5 | ATTRIBUTE_BIG | ATTRIBUTE_GRANULARITY;
+        save.ss.base = 0;
+        save.ss.limit = u32::MAX;
+    }
+    enter(save, code, cpl, handler, rsp, kind == 0xE);
+    Ok(())
+}
+
+fn deliver_32(
+    save: &mut Save,
+    memory: &impl LinearMemory,
+    vector: u8,
+    error_code: u32,
+) -> Result<(), Undeliverable> {
+    const NO_GATE: Undeliverable = Undeliverable::Gate;
+    let address = gate_address(save, vector, 8).ok_or(NO_GATE)?;
+    let gate = read_u64(memory, address).ok_or(NO_GATE)?;
+    let kind = (gate >> 40) & 0x1F;
+    // 32-bit interrupt and trap gates; nobody has used 16-bit or task gates for #VC.
+    if (gate >> 47) & 1 == 0 || kind & !1 != 0xE {
+        return Err(NO_GATE);
+    }
+    let handler = gate & 0xFFFF | (gate >> 32) & 0xFFFF_0000;
+    let (code, dpl) = code_segment(save, memory, (gate >> 16) as u16)?;
+    let cpl = handler_cpl(save, &code, dpl)?;
+    // A switch of privilege in 32-bit mode: no SNP guest has 32-bit user space before it has a
+    // 64-bit kernel, so it is refused rather than guessed.
+    if cpl != save.cpl {
+        return Err(Undeliverable::TaskState);
+    }
+    let frame = [
+        error_code,
+        save.rip as u32,
+        u32::from(save.cs.selector),
+        save.rflags as u32,
+    ];
+    let big = save.ss.attributes & ATTRIBUTE_BIG != 0;
+    let esp = (save.rsp as u32).wrapping_sub(size_of_val(&frame) as u32);
+    let offset = if big { esp } else { esp & 0xFFFF };
+    let linear = (save.ss.base as u32).wrapping_add(offset);
+    let mut bytes = [0; 16];
+    for (slot, value) in bytes.chunks_exact_mut(4).zip(frame) {
+        slot.copy_from_slice(&value.to_le_bytes());
+    }
+    if !memory.write(u64::from(linear), &bytes) {
+        return Err(Undeliverable::Stack(u64::from(linear)));
+    }
+    let rsp = if big {
+        u64::from(esp)
+    } else {
+        save.rsp & !0xFFFF | u64::from(offset)
+    };
+    enter(save, code, cpl, handler, rsp, kind == 0xE);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::vec;
+    use std::vec::Vec;
+    use zerocopy::FromZeros;
+
+    const IDT: u64 = 0x1000;
+    const GDT: u64 = 0x3000;
+    const TSS: u64 = 0x4000;
+    const HANDLER: u64 = 0xFFFF_FFFF_8123_4560;
+
+    struct Memory(RefCell<Vec<u8>>);
+
+    impl Memory {
+        fn put(&self, at: u64, value: u64) {
+            self.write(at, &value.to_le_bytes());
+        }
+
+        fn get(&self, at: u64) -> u64 {
+            read_u64(self, at).unwrap()
+        }
+    }
+
+    impl LinearMemory for Memory {
+        fn read(&self, linear: u64, into: &mut [u8]) -> bool {
+            let start = linear as usize;
+            match self.0.borrow().get(start..start + into.len()) {
+                Some(bytes) => {
+                    into.copy_from_slice(bytes);
+                    true
+                }
+                None => false,
+            }
+        }
+
+        fn write(&self, linear: u64, from: &[u8]) -> bool {
+            let start = linear as usize;
+            match self.0.borrow_mut().get_mut(start..start + from.len()) {
+                Some(bytes) => {
+                    bytes.copy_from_slice(from);
+                    true
+                }
+                None => false,
+            }
+        }
+    }
+
+    fn gate(selector: u64, kind: u64, ist: u64) -> (u64, u64) {
+        let low = HANDLER & 0xFFFF
+            | selector << 16
+            | ist << 32
+            | (0x80 | kind) << 40
+            | (HANDLER >> 16 & 0xFFFF) << 48;
+        (low, HANDLER >> 32)
+    }
+
+    fn machine(kind: u64, ist: u64) -> (Save, Memory) {
+        let memory = Memory(RefCell::new(vec![0; 0x10000]));
+        let (low, high) = gate(8, kind, ist);
+        memory.put(IDT + 29 * 16, low);
+        memory.put(IDT + 29 * 16 + 8, high);
+        memory.put(GDT + 8, 0x00AF_9B00_0000_FFFF);
+        memory.put(TSS + 4, 0x8000);
+        memory.put(TSS + 0x24 + 8, 0x9008);
+        let mut save = Save::new_zeroed();
+        save.cr0 = 0x8000_0001;
+        save.efer = EFER_LMA;
+        save.idtr.base = IDT;
+        save.idtr.limit = 0xFFF;
+        save.gdtr.base = GDT;
+        save.gdtr.limit = 0x3F;
+        save.tr.base = TSS;
+        save.tr.limit = 0x67;
+        save.cs.selector = 0x33;
+        save.ss.selector = 0x2B;
+        save.rip = 0x40_1234;
+        save.rsp = 0x7777;
+        save.rflags = 0x202 | RFLAGS_TF | RFLAGS_RF;
+        save.cpl = 3;
+        (save, memory)
+    }
+
+    #[test]
+    fn from_user_mode_over_rsp0() {
+        let (mut save, memory) = machine(0xE, 0);
+        deliver(&mut save, &memory, VC, 0x72).unwrap();
+        assert_eq!(save.rsp, 0x8000 - 48);
+        assert_eq!(memory.get(save.rsp), 0x72);
+        assert_eq!(memory.get(save.rsp + 8), 0x40_1234);
+        assert_eq!(memory.get(save.rsp + 16), 0x33);
+        assert_eq!(memory.get(save.rsp + 24), 0x202 | RFLAGS_TF | RFLAGS_RF);
+        assert_eq!(memory.get(save.rsp + 32), 0x7777);
+        assert_eq!(memory.get(save.rsp + 40), 0x2B);
+        assert_eq!(save.rip, HANDLER);
+        assert_eq!((save.cpl, save.cs.selector, save.ss.selector), (0, 8, 0));
+        assert_eq!(save.rflags, 2);
+    }
+
+    #[test]
+    fn over_ist_and_aligned() {
+        let (mut save, memory) = machine(0xE, 2);
+        save.cpl = 0;
+        deliver(&mut save, &memory, VC, 0x7B).unwrap();
+        assert_eq!(save.rsp, 0x9000 - 48);
+        // Same privilege: SS stays.
+        assert_eq!(save.ss.selector, 0x2B);
+    }
+
+    #[test]
+    fn same_stack_and_trap_gate() {
+        let (mut save, memory) = machine(0xF, 0);
+        save.cpl = 0;
+        deliver(&mut save, &memory, VC, 1).unwrap();
+        assert_eq!(save.rsp, 0x7770 - 48);
+        assert_eq!(save.rflags, 0x202);
+    }
+
+    #[test]
+    fn refusals_change_nothing() {
+        let (save, memory) = machine(0xE, 0);
+        let try_with = |change: &dyn Fn(&mut Save)| {
+            let mut changed = save.clone();
+            change(&mut changed);
+            let before = changed.rip;
+            let result = deliver(&mut changed, &memory, VC, 0);
+            assert_eq!(changed.rip, before);
+            result
+        };
+        assert_eq!(try_with(&|s| s.cr0 = 0), Err(Undeliverable::Mode));
+        assert_eq!(
+            try_with(&|s| s.idtr.limit = 29 * 16),
+            Err(Undeliverable::Gate)
+        );
+        assert_eq!(
+            try_with(&|s| s.gdtr.limit = 7),
+            Err(Undeliverable::CodeSegment)
+        );
+        assert_eq!(try_with(&|s| s.tr.limit = 4), Err(Undeliverable::TaskState));
+        memory.put(TSS + 4, 0x10_0000);
+        assert_eq!(try_with(&|_| ()), Err(Undeliverable::Stack(0x10_0000 - 48)));
+    }
+
+    #[test]
+    fn protected_mode() {
+        let memory = Memory(RefCell::new(vec![0; 0x10000]));
+        let low = 0x5678 | 0x10 << 16 | 0x8E << 40 | 0x1234 << 48;
+        memory.put(IDT + 29 * 8, low);
+        memory.put(GDT + 0x10, 0x00CF_9B00_0000_FFFF);
+        let mut save = Save::new_zeroed();
+        save.cr0 = 1;
+        save.idtr = Segment {
+            base: IDT,
+            limit: 0x7FF,
+            ..Segment::default()
+        };
+        save.gdtr = Segment {
+            base: GDT,
+            limit: 0x3F,
+            ..Segment::default()
+        };
+        save.ss.attributes = 0xC93;
+        save.cs.selector = 0x10;
+        save.rip = 0xABCD;
+        save.rsp = 0x7000;
+        save.rflags = 0x202;
+        deliver(&mut save, &memory, VC, 0x72).unwrap();
+        assert_eq!((save.rip, save.rsp), (0x1234_5678, 0x6FF0));
+        assert_eq!(memory.get(0x6FF0), 0x72 | 0xABCD << 32);
+        assert_eq!(memory.get(0x6FF8), 0x10 | 0x202 << 32);
+        assert_eq!(save.cs.limit, u32::MAX);
+    }
+}

@@ -1,3 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Placeholder page, replaced by its owner.
+//! The core of Parapet, an SVSM: a small kernel beside a confidential guest, more privileged than it, that serves
+//! it what the host can't be trusted with.
+//!
+//! Four principles:
+//! 1. **Nobody is believed.** Host and guest are both hostile. What they hand over is parsed into a
+//!    checked type before it is used, from a copy that nobody else can change.
+//! 2. **Every page has a state**, and only the tracker changes it. What a call may do to a page is decided
+//!    there, not by what the hardware happens to refuse.
+//! 3. **One loop, no shared road.** Each CPU enters its vCPU and serves its exits; two vCPUs that do
+//!    different things meet at no lock and pay for no flush.
+//! 4. **Unsafe code lives in the cellar** (`cpu`, `memory`'s direct map and tables); the rooms above forbid it.
+//!
+//! The rooms:
+//! * [`platform`]: the verbs that a platform supplies
+//! * [`run`]: the start of each CPU, and the one loop
+//! * [`guest`]: what enters and leaves: registers, exits, calling areas, vCPUs
+//! * [`memory`]: pages, who has them, copies from and to the guest's memory
+//! * [`cpu`]: the processor: traps, per-CPU data, locks
+//! * [`fatal`]: the end
 #![no_std]
+
+pub mod cpu;
+pub mod fatal;
+pub mod guest;
+pub mod memory;
+pub mod platform;
+#[cfg(target_os = "none")]
+pub mod run;

@@ -2,22 +2,47 @@
 //! The verbs that a platform supplies, and nothing else.
 //!
 //! A verb is named for what it does, not for how one vendor does it, and the core never asks which
-//! platform it runs on. Everything is resolved at compile time: an image holds one platform.
+//! platform it runs on. Everything but [`Host`] is resolved at compile time: an image holds one
+//! platform.
+//!
+//! # Order
+//! 1. The platform's entry code (its own, on the stack that the image builder gave) makes its value, without
+//!    talking to the host, and calls [`crate::run::boot`], or [`crate::run::secondary`] on every other CPU.
+//! 2. The core loads descriptor tables and calls [`Platform::start_here`]. Only from then on does it use
+//!    the other verbs on that CPU.
+//!
+//! # Who checks what
+//! The core has asked its page tracker before it calls a verb with a page of the guest's: the page
+//! lies in the guest's memory, nobody else changes its state, and its state allows the
+//! change. The platform answers for what the hardware and the host say.
 
-use crate::guest::{Exit, Registers};
-use crate::memory::{Access, Frame, Page};
+use crate::cpu::TrapFrame;
+use crate::guest::{Exit, Registers, VcpuState};
+use crate::memory::{Access, GuestMemory, Page};
+use svsm_launch::{GuestStart, LaunchInfo};
 
 /// Why a page operation did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageError {
     /// The page has this state already; nothing was changed.
     Unchanged,
-    /// The hardware or the host holds the memory in smaller pages: repeat page by page.
+    /// The hardware or the host holds the memory in pages of another size: repeat page by page.
     SizeMismatch,
     /// The host took the page away, or never gave it.
     NotPresent,
-    /// Refused, with the platform's own code.
+    /// Refused, with the platform's own code (on SNP: EAX of the instruction), never 0.
     Refused(u32),
+}
+
+/// Why a page can't become, or cease to be, the state of a vCPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VcpuError {
+    /// What the guest wrote into it is not a state that it may run.
+    Malformed,
+    /// It executes just now.
+    Running,
+    /// The page itself.
+    Page(PageError),
 }
 
 /// Why a request to the host did not succeed. None of these is trusted: a host may also lie.
@@ -34,6 +59,8 @@ pub enum HostError {
 /// Why no evidence could be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EvidenceError {
+    /// The buffer for the report is too small; this many bytes are needed.
+    ReportNeeds(usize),
     /// The buffer for certificates is too small; this many bytes are needed.
     CertificatesNeed(usize),
     /// The host or the firmware is busy; nothing was lost, try again.
@@ -61,81 +88,136 @@ pub enum Fatal {
     Features,
 }
 
+/// What became of an exception that only the platform understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trap {
+    /// Done; the interrupted code goes on, as the frame now says.
+    Handled,
+    /// The interrupted code touched memory that is not there. The core resumes it at
+    /// its fix-up if it has one, as copies of the guest's memory do, and ends the machine otherwise.
+    Access,
+    /// Nothing to be done: the machine ends.
+    Fatal(Fatal),
+}
+
+/// A line of CPUID.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "registers")]
+pub struct Cpuid {
+    pub eax: u32,
+    pub ebx: u32,
+    pub ecx: u32,
+    pub edx: u32,
+}
+
+/// What the log, the trap entry and a fatal error need: code that is not generic. The only verbs
+/// called through a pointer, and all of them must work, after
+/// [`Platform::start_here`], in whatever state the CPU is, locks held or not.
+pub trait Host: Sync {
+    /// Writes to an I/O port of the host's, for the log. A host that refuses is ignored.
+    fn port_write(&self, port: u16, value: u8);
+    /// Reads from an I/O port of the host's; all ones where the host refuses.
+    fn port_read(&self, port: u16) -> u8;
+    /// Ends the machine with a reason; should the host not obey, this CPU never goes on.
+    fn terminate(&self, reason: Fatal) -> !;
+    /// An exception whose vector means something to the platform only (on SNP #VC and #HV; the core
+    /// serves the rest). Interrupts are off, the stack is the event stack.
+    fn trap(&self, frame: &mut TrapFrame) -> Trap;
+}
+
 /// A platform: one value for the machine, shared by all CPUs.
-pub trait Platform: Sync + 'static {
-    /// What holds a guest vCPU's registers: an opaque page to the core (a VMSA on SNP).
-    type Vcpu: GuestVcpu;
+pub trait Platform: Host + Sized + 'static {
+    /// How the guest's memory is read and written; [`crate::memory::DirectMap`] on hardware.
+    type Memory: GuestMemory;
+
+    /// Prepares the platform on this CPU (on SNP: registers its page shared with the host). The first
+    /// verb on each CPU; `cpu` is 0 on the boot CPU. Checks, on the boot CPU, that the
+    /// processor and the host offer what the platform needs.
+    fn start_here(&self, cpu: usize) -> Result<(), Fatal>;
+
+    /// CPUID as the platform vouches for it, never by the instruction where the host answers that.
+    /// Zero where there is no such leaf.
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> Cpuid;
+
+    /// The guest's memory.
+    fn memory(&self) -> &Self::Memory;
 
     // Memory ---------------------------------------------------------------------------------
 
     /// Takes a page of the guest's memory into the machine: from now on its contents are protected
-    /// from the host, and undefined. The SVSM alone may use it.
+    /// from the host, and undefined. The SVSM alone may use it. (SNP: PVALIDATE.)
+    ///
+    /// [`PageError::Unchanged`] where it is in the machine already: hardware found what the tracker should have.
     fn accept(&self, page: Page) -> Result<(), PageError>;
 
-    /// Gives up the protection of a page; the guest must have lost access before.
+    /// Gives up the protection of a page; the guest must have lost access before. (SNP: PVALIDATE.)
     fn release(&self, page: Page) -> Result<(), PageError>;
 
     /// Sets what the guest may do with a page. Taking rights away is complete only after
-    /// [`Platform::flush`].
+    /// [`Platform::flush`]. (SNP: RMPADJUST.)
     fn protect(&self, page: Page, access: Access) -> Result<(), PageError>;
 
-    /// Returns when no CPU uses a translation that is older than this call.
+    /// Returns when no CPU uses a translation that is older than this call. (SNP: INVLPGB, TLBSYNC.)
     fn flush(&self);
 
-    /// Asks the host to hold these pages as protected memory, in one request where the interface
-    /// lets it. The host may lie: [`Platform::accept`] tells the truth.
+    /// Asks the host to hold these pages as protected memory, in as few requests as the interface
+    /// lets it. The host may lie: [`Platform::accept`] tells the truth. (SNP: page-state change.)
     fn request_private(&self, pages: &mut dyn Iterator<Item = Page>) -> Result<(), HostError>;
 
     // The guest's vCPUs ----------------------------------------------------------------------
 
-    /// Makes a page of the guest's, which the guest can no longer touch, into the state of a vCPU,
-    /// after checks: the guest wrote it. `creator` is the calling vCPU, whose features the new
-    /// one must have.
-    fn create_vcpu(&self, state: Frame, creator: &Self::Vcpu) -> Result<Self::Vcpu, PageError>;
+    /// Makes the page `state` of the guest's memory into the state of a vCPU. The guest wrote it and
+    /// can no longer touch it (revoked and flushed): check it now, once. `creator` is the calling
+    /// vCPU, whose features the new one must have. After an error the page is an ordinary one.
+    fn create_vcpu(&self, state: VcpuState, creator: VcpuState) -> Result<(), VcpuError>;
 
-    /// Makes the first vCPU of the guest from the launch page, in memory of the SVSM's own.
-    fn create_boot_vcpu(&self, state: Frame, start: &svsm_launch::GuestStart) -> Result<Self::Vcpu, PageError>;
+    /// Fills `state`, a zeroed page of the SVSM's own, as the guest's first vCPU.
+    fn create_boot_vcpu(&self, state: VcpuState, start: &GuestStart) -> Result<(), VcpuError>;
 
-    /// Undoes [`Platform::create_vcpu`]. [`PageError::Unchanged`] where the vCPU executes just now.
-    fn delete_vcpu(&self, vcpu: &Self::Vcpu) -> Result<(), PageError>;
+    /// Makes the page an ordinary one again, so that no processor can run it any more.
+    /// [`VcpuError::Running`] where it executes just now; it then stays as it was.
+    fn delete_vcpu(&self, state: VcpuState) -> Result<(), VcpuError>;
 
-    /// Enters the guest on this CPU, or waits where there is no vCPU to enter, until somebody wants the
-    /// SVSM. The host decides when that is and may lie about it.
-    fn enter(&self, vcpu: Option<&Self::Vcpu>) -> Exit;
+    /// Lets the guest's vCPU run on this CPU until somebody wants the SVSM; with `None`, or where
+    /// the host has nothing to run, waits for that. The host decides when it is and may lie: the core
+    /// then asks [`Platform::stop`], perhaps of a vCPU that took the place of this one meanwhile.
+    /// No interrupt of the SVSM's own gets lost between the last look and the wait.
+    fn enter(&self, vcpu: Option<VcpuState>);
 
-    /// Starts another CPU in the SVSM.
-    fn start_cpu(&self, apic_id: u32) -> Result<(), HostError>;
+    /// Sees to it that the host can't run the vCPU until it is entered, and tells why it stopped.
+    fn stop(&self, vcpu: VcpuState) -> Exit;
 
-    // The host -------------------------------------------------------------------------------
+    /// The registers of a call. Only between [`Platform::stop`] and [`Platform::enter`].
+    fn registers(&self, vcpu: VcpuState) -> Registers;
 
-    /// Writes to an I/O port of the host's, for the log.
-    fn port_write(&self, port: u16, value: u8);
-    /// Reads from an I/O port of the host's.
-    fn port_read(&self, port: u16) -> u8;
-    /// Ends the machine with a reason.
-    fn terminate(&self, reason: Fatal) -> !;
+    /// Writes the result registers of a call (RAX, RCX, RDX, R8, R9).
+    /// Only between [`Platform::stop`] and [`Platform::enter`].
+    fn set_registers(&self, vcpu: VcpuState, registers: &Registers);
+
+    /// Has the host start CPU `cpu` (its index, and APIC id) in the platform's secondary entry.
+    fn start_cpu(&self, cpu: usize) -> Result<(), HostError>;
+
+    /// Fills the pages in the guest's memory that hold what only the platform knows: on SNP
+    /// secrets and CPUID. Keys that the guest must not have are left out.
+    fn fill_guest_pages(&self, launch: &LaunchInfo) -> Result<(), PageError>;
 
     // Evidence -------------------------------------------------------------------------------
 
-    /// A report over `data`, written to `report`; returns its length. Certificates that the host has
-    /// for it are written to `certificates` and their length is returned too, where some are asked for.
+    /// A report over `data`, written to `report`. Certificates that the host has
+    /// for it are written to `certificates`, where some are asked for.
     fn report(
         &self,
         data: &[u8; 64],
         report: &mut [u8],
         certificates: Option<&mut [u8]>,
-    ) -> Result<(usize, usize), EvidenceError>;
-
-    /// Random bytes that the host can't know; `false` where the processor gives none just now.
-    fn random(&self, bytes: &mut [u8]) -> bool;
+    ) -> Result<Evidence, EvidenceError>;
 }
 
-/// The state of a guest vCPU while it does not run.
-pub trait GuestVcpu {
-    /// The page that holds it.
-    fn frame(&self) -> Frame;
-    /// The registers of a call.
-    fn call_registers(&self) -> Registers;
-    /// Writes the result registers of a call.
-    fn set_call_registers(&self, registers: &Registers);
+/// Lengths of what [`Platform::report`] wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Bytes of the report.
+    pub report: usize,
+    /// Bytes of the certificates.
+    pub certificates: usize,
 }

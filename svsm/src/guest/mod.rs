@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What enters from the guest and leaves to it.
+
+use crate::memory::Frame;
+
+/// Why a vCPU of the guest's stopped. A handler serves a variant no matter which platform raised it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, to ask for the SVSM. Whether a call is pending says its calling area.
+    Call,
+    /// For a reason that is no business of the SVSM's: it is entered again.
+    Other,
+    /// It did not stop: the host runs it at this moment. It must be left alone.
+    Running,
+}
+
+/// The registers of a call (58019, 6: RAX names the call; RCX, RDX, R8 and R9 are its arguments).
+/// RAX takes the result code and the others take result values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "registers")]
+pub struct Registers {
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub r8: u64,
+    pub r9: u64,
+}
+
+/// A page that holds a guest vCPU's registers, to the core an opaque one (on SNP: a VMSA).
+///
+/// Only the core makes these. It passes one to a verb of the platform's while it knows that the page
+/// is mapped, holds a vCPU's state (or is about to) and is not the guest's to touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VcpuState {
+    frame: Frame,
+    address: usize,
+}
+
+impl VcpuState {
+    /// The page `frame`, which is mapped at `address`.
+    pub(crate) const fn new(frame: Frame, address: usize) -> Self {
+        Self { frame, address }
+    }
+
+    /// The page.
+    pub const fn frame(self) -> Frame {
+        self.frame
+    }
+
+    /// Virtual address at which the SVSM has it mapped, private, readable and writable.
+    pub const fn address(self) -> usize {
+        self.address
+    }
+}

@@ -35,6 +35,8 @@ mod header;
 pub use areas::MAX_PARAMETER_AREAS;
 pub use error::{Error, Problem};
 
+use core::fmt;
+
 use igvm_defs::{
     IGVM_FIXED_HEADER, IGVM_FORMAT_VERSION_1, IGVM_MAGIC_VALUE, IGVM_SEV_SNP_PLATFORM_VERSION,
     IGVM_VHS_GUEST_POLICY, IGVM_VHS_SNP_ID_BLOCK, IGVM_VHS_SUPPORTED_PLATFORM, IgvmPlatformType,
@@ -53,7 +55,7 @@ pub type IdBlock = [u8; size_of::<IGVM_VHS_SNP_ID_BLOCK>()];
 pub const MAX_AREA_SIZE: u64 = 1 << 20;
 
 /// A file that was checked as a whole.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Image<'a> {
     file: &'a [u8],
     headers: Headers<'a>,
@@ -333,6 +335,15 @@ impl<'a> Image<'a> {
     }
 }
 
+impl fmt::Debug for Image<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("bytes", &self.file.len())
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Checks the fixed header and the checksum; returns the variable headers.
 fn fixed_header(file: &[u8]) -> Result<Headers<'_>, Error> {
     let fail = |problem| Err(Error::at(0, problem));
@@ -364,3 +375,6 @@ fn fixed_header(file: &[u8]) -> Result<Headers<'_>, Error> {
     }
     Ok(Headers::new(headers, start))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use super::{
 const GPA_END: u64 = 1 << 52;
 
 /// Headers that are still to come. After the first error there are none.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Headers<'a> {
     rest: &'a [u8],
     offset: usize,

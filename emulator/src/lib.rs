@@ -11,5 +11,6 @@ pub mod devices;
 pub mod exception;
 pub mod igvm;
 pub mod paging;
+pub mod snp;
 pub mod trace;
 pub mod vmcb;

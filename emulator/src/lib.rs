@@ -2,6 +2,8 @@
 //! Replaced by its owner.
 #![no_std]
 
+extern crate alloc;
+
 #[cfg(test)]
 extern crate std;
 

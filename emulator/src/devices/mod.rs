@@ -32,6 +32,7 @@
 //!     Effect::TimerChanged => { /* lapic.next_deadline() is new */ }
 //!     Effect::LogicalChanged(id) => real.set_logical(id),    // the guest's VMPL only
 //! }
+//! let value = bus.port_read(port, width);
 //! let effect = bus.port_write(port, width, value)?;                   // -> PortEffect
 //!
 //! // A real vector of 32 or more arrived at this vCPU:
@@ -40,7 +41,7 @@
 //! // Before each entry to the VMPL:
 //! lapic.tick(now);                      // fires the timer when it is due
 //! lapic.merge();                        // takes what others have posted
-//! let events = posted.take_events();    // NMI, INIT (-> lapic.init()), start-up IPI
+//! let events = posted.take_events();    // NMI, INIT (then lapic.init()), start-up IPI
 //! if let Some(vector) = lapic.deliverable() {
 //!     // inject; once it is certain that the guest takes it:
 //!     lapic.accept(vector);
@@ -53,6 +54,9 @@
 pub mod bus;
 pub mod ioapic;
 pub mod lapic;
+mod msi;
+mod pci;
+mod ports;
 
 use core::fmt;
 
@@ -139,12 +143,59 @@ pub enum Refused {
         /// Host-physical address.
         address: u64,
     },
+    /// A device was told to interrupt by a message that is no ordinary interrupt.
+    Message {
+        /// Address of the message.
+        address: u64,
+        /// Data of the message.
+        data: u32,
+    },
+    /// A PCI bridge was given other bus numbers than firmware gave it.
+    BusNumbers {
+        /// Bus that the bridge is on.
+        bus: u8,
+        /// Device and function number of the bridge.
+        devfn: u8,
+    },
+    /// An I/O BAR was moved over ports of the emulator.
+    PortBar {
+        /// First port of the BAR.
+        base: u32,
+    },
+    /// A sleep state from which the emulated machine cannot come back.
+    Sleep {
+        /// SLP_TYP.
+        kind: u8,
+    },
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoDevice { address } => write!(f, "no device is at {address:#x}"),
+            Self::NoDevice { address } => {
+                write!(
+                    f,
+                    "device access to memory, or to the emulator's, at {address:#x}"
+                )
+            }
+            Self::Message { address, data } => write!(
+                f,
+                "a device is to send message {data:#x} to {address:#x}: only fixed and \
+                 lowest-priority interrupts with vectors from 32 on are emulated"
+            ),
+            Self::BusNumbers { bus, devfn } => write!(
+                f,
+                "PCI bridge {bus:02x}:{:02x}.{} is to change its bus numbers",
+                devfn >> 3,
+                devfn & 7
+            ),
+            Self::PortBar { base } => {
+                write!(
+                    f,
+                    "a PCI I/O BAR is moved over ports of the emulator, to {base:#x}"
+                )
+            }
+            Self::Sleep { kind } => write!(f, "sleep with SLP_TYP {kind} is not emulated"),
         }
     }
 }

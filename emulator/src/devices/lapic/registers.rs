@@ -302,7 +302,7 @@ impl Lapic<'_> {
 
 /// The register at `offset` of the page, if it is a multiple of 16.
 fn xapic_register(offset: u16) -> Option<u8> {
-    (offset % 16 == 0).then_some((offset / 16) as u8)
+    offset.is_multiple_of(16).then_some((offset / 16) as u8)
 }
 
 /// Bits that WRMSR may set in a register; `None` if it is read only or does not exist.

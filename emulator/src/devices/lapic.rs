@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The local APIC of one vCPU and VMPL.
 //!
-//! Modelled on Intel SDM vol. 3, chapter 11 (APIC), without the parts that are not in every
+//! Modelled on Intel SDM vol. 3, the chapter "Advanced Programmable Interrupt Controller" (sections
+//! are cited as in the editions in which it is chapter 11), without the parts that are not in every
 //! processor: no CMCI entry, no suppression of EOI broadcasts, no focus processor. It starts in
 //! xAPIC mode at 0xFEE00000; IA32_APIC_BASE switches to x2APIC mode. Both faces are one set of
 //! registers ([`Lapic::mmio_read`], [`Lapic::msr_read`] and their counterparts).

@@ -18,7 +18,7 @@
 
 use crate::cpu::TrapFrame;
 use crate::guest::{Exit, Registers, VcpuState};
-use crate::memory::{Access, GuestMemory, Page};
+use crate::memory::{Access, GuestMemory, Page, PageBox};
 use svsm_launch::{GuestStart, LaunchInfo};
 
 /// Why a page operation did not succeed.
@@ -178,21 +178,27 @@ pub trait Platform: Host + Sized + 'static {
     /// [`VcpuError::Running`] where it executes just now; it then stays as it was.
     fn delete_vcpu(&self, state: VcpuState) -> Result<(), VcpuError>;
 
-    /// Lets the guest's vCPU run on this CPU until somebody wants the SVSM; with `None`, or where
-    /// the host has nothing to run, waits for that. The host decides when it is and may lie: the core
-    /// then asks [`Platform::stop`], perhaps of a vCPU that took the place of this one meanwhile.
-    /// No interrupt of the SVSM's own gets lost between the last look and the wait.
-    fn enter(&self, vcpu: Option<VcpuState>);
-
-    /// Sees to it that the host can't run the vCPU until it is entered, and tells why it stopped.
+    /// Sees to it that the host can't run the vCPU until [`Platform::permit`], and tells why it stopped
+    /// (SNP: clears EFER.SVME, then looks at the exit code; 58019, 5). After [`Exit::Running`]
+    /// nothing was changed, and no `permit` follows.
     fn stop(&self, vcpu: VcpuState) -> Exit;
 
-    /// The registers of a call. Only between [`Platform::stop`] and [`Platform::enter`].
+    /// The registers of a call. Only between [`Platform::stop`] and [`Platform::permit`].
     fn registers(&self, vcpu: VcpuState) -> Registers;
 
     /// Writes the result registers of a call (RAX, RCX, RDX, R8, R9).
-    /// Only between [`Platform::stop`] and [`Platform::enter`].
+    /// Only between [`Platform::stop`] and [`Platform::permit`].
     fn set_registers(&self, vcpu: VcpuState, registers: &Registers);
+
+    /// Lets the host run the vCPU again (SNP: sets EFER.SVME). The last touch of its page: from
+    /// here on another CPU may delete it.
+    fn permit(&self, vcpu: VcpuState);
+
+    /// Lets the guest run on this CPU until somebody wants the SVSM; with `None`, or where the
+    /// host has nothing to run, waits for that. The host decides when it is and may lie: the core
+    /// then asks [`Platform::stop`], perhaps of a vCPU that took the place of this one meanwhile.
+    /// Does not touch the page of a vCPU that the guest made: it may be deleted by now.
+    fn enter(&self, vcpu: Option<VcpuState>);
 
     /// Has the host start CPU `cpu` (its index, and APIC id) in the platform's secondary entry.
     fn start_cpu(&self, cpu: usize) -> Result<(), HostError>;
@@ -203,13 +209,14 @@ pub trait Platform: Host + Sized + 'static {
 
     // Evidence -------------------------------------------------------------------------------
 
-    /// A report over `data`, written to `report`. Certificates that the host has
-    /// for it are written to `certificates`, where some are asked for.
+    /// A report over `data`, written to `report`. Certificates that the host has for it are
+    /// written to `certificates`, page after page; none are asked for where that is empty. They
+    /// are the host's word, nothing more.
     fn report(
         &self,
         data: &[u8; 64],
         report: &mut [u8],
-        certificates: Option<&mut [u8]>,
+        certificates: &mut [PageBox<'_>],
     ) -> Result<Evidence, EvidenceError>;
 }
 

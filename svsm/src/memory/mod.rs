@@ -2,6 +2,7 @@
 //! Pages: how they are named, who has them, and where they are mapped.
 
 mod page;
+mod pool;
 
 #[cfg(target_os = "none")]
 mod direct_map;
@@ -9,6 +10,7 @@ mod direct_map;
 #[cfg(target_os = "none")]
 pub use direct_map::DirectMap;
 pub use page::{ADDRESS_BITS, Access, Frame, Page, PageSize};
+pub use pool::{PAGE, PageBox, Pool};
 
 /// An access to the guest's memory did not succeed: the host took the page, or another vCPU of the
 /// guest gave it away. What was read until then is undefined.

@@ -214,3 +214,8 @@ impl Leaf {
             != self.rights.contains(Permissions::EXECUTE_SUPERVISOR)
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

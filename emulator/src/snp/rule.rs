@@ -29,6 +29,16 @@ pub enum Rule {
         /// Who tried.
         vmpl: u8,
     },
+    /// PVALIDATE, RMPADJUST or RMPQUERY through a mapping whose C-bit is clear.
+    InstructionThroughShared {
+        /// Guest-physical address.
+        gpa: u64,
+    },
+    /// PVALIDATE, RMPADJUST or RMPQUERY of a page that the firmware holds.
+    ImmutablePage {
+        /// Guest-physical address.
+        gpa: u64,
+    },
     /// A VMSA that the host was told to run can't be run.
     VmsaRefused {
         /// Guest-physical address of the VMSA.
@@ -57,6 +67,9 @@ impl Rule {
             }
             Self::SharedAccessToUnshared { .. } => "GHCB spec 56421, 4.1.6 (page state change)",
             Self::VmplPermission { .. } => "APM vol. 2, 15.36.7 (VMPL permissions)",
+            Self::InstructionThroughShared { .. } | Self::ImmutablePage { .. } => {
+                "APM vol. 3, PVALIDATE, RMPADJUST, RMPQUERY"
+            }
             Self::VmsaRefused { .. } => "APM vol. 2, 15.36.12 (VMRUN page checks)",
             Self::GhcbNotShared { .. } => "GHCB spec 56421, 2.3.2 (GHCB is a shared page)",
             Self::UnknownMsrProtocol { .. } => "GHCB spec 56421, 2.3.1 (GHCB MSR protocol)",
@@ -81,6 +94,16 @@ impl fmt::Display for Rule {
                 write!(
                     f,
                     "VMPL{vmpl} lacks the permission for its access to {gpa:#x}"
+                )
+            }
+            Self::InstructionThroughShared { gpa } => write!(
+                f,
+                "an RMP instruction at {gpa:#x} through a mapping whose C-bit is clear"
+            ),
+            Self::ImmutablePage { gpa } => {
+                write!(
+                    f,
+                    "an RMP instruction on {gpa:#x}, which the firmware holds"
                 )
             }
             Self::VmsaRefused { gpa, refusal } => {

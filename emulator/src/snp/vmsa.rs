@@ -284,3 +284,6 @@ impl Default for Fpu {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,5 +8,6 @@
 
 pub mod config;
 pub mod exit;
+pub mod firmware;
 pub mod layout;
 pub mod trace;

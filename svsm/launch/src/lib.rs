@@ -24,7 +24,9 @@ pub const VERSION: u32 = 1;
 pub const MAX_VCPUS: u32 = 64;
 
 /// A range of guest-physical memory, page-aligned; empty where `size` is 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Range {
     /// First address.
@@ -79,7 +81,9 @@ pub struct LaunchInfo {
 
 /// How the guest starts: what the SVSM fills in memory, and the first vCPU's registers.
 /// All other registers are as the 64-bit boot protocol of Linux wants them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct GuestStart {
     /// VMPL of the guest.
@@ -136,3 +140,56 @@ pub mod per_cpu {
 }
 
 const _: () = assert!(size_of::<LaunchInfo>() == 4096);
+
+/// Storage of the page tracker ([`LaunchInfo::tracker`]): how much the image builder sets aside.
+pub mod tracker {
+    use super::Range;
+
+    /// Bytes of guest memory that one run describes; runs are aligned to their size.
+    pub const RUN: u64 = 2 << 20;
+    /// 64-bit words of storage for a run.
+    pub const WORDS_PER_RUN: u64 = 17;
+
+    /// Number of runs that `memory` touches, each counted once. `memory` is ascending, without
+    /// overlaps; empty ranges are left out. Saturates where a range ends beyond 2^64.
+    pub fn runs(memory: &[Range]) -> u64 {
+        let mut runs = 0;
+        let mut covered = 0;
+        for range in memory.iter().filter(|range| range.size != 0) {
+            let first = (range.base / RUN).max(covered);
+            let end = range.base.saturating_add(range.size).div_ceil(RUN);
+            runs += end.saturating_sub(first);
+            covered = end.max(covered);
+        }
+        runs
+    }
+
+    /// Bytes of storage for `memory`.
+    pub fn bytes(memory: &[Range]) -> u64 {
+        runs(memory).saturating_mul(WORDS_PER_RUN * 8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Range, tracker};
+
+    #[test]
+    fn a_run_that_two_ranges_touch_counts_once() {
+        let range = |base, end| Range {
+            base,
+            size: end - base,
+        };
+        let low = [
+            range(0, 0xA_0000),
+            range(0x10_0000, 0x7000_0000),
+            Range::default(),
+        ];
+        assert_eq!(tracker::runs(&low), 0x7000_0000 / tracker::RUN);
+        let high = [range(0, 0x1000), range(0x1_0000_0000, 0x1_0000_1000)];
+        assert_eq!(tracker::runs(&high), 2);
+        assert_eq!(tracker::bytes(&high), 2 * 17 * 8);
+        assert_eq!(tracker::runs(&[range(0x1F_F000, 0x20_1000)]), 2);
+        assert_eq!(tracker::runs(&[]), 0);
+    }
+}

@@ -3,6 +3,7 @@
 
 mod page;
 mod pool;
+mod tracker;
 
 #[cfg(target_os = "none")]
 mod direct_map;
@@ -11,6 +12,7 @@ mod direct_map;
 pub use direct_map::DirectMap;
 pub use page::{ADDRESS_BITS, Access, Frame, Page, PageSize};
 pub use pool::{PAGE, PageBox, Pool};
+pub use tracker::{Refused, State, Tracker, Unsuitable};
 
 /// An access to the guest's memory did not succeed: the host took the page, or another vCPU of the
 /// guest gave it away. What was read until then is undefined.

@@ -18,7 +18,7 @@
 
 use crate::cpu::TrapFrame;
 use crate::guest::{Exit, Registers, VcpuState};
-use crate::memory::{Access, GuestMemory, Page, PageBox};
+use crate::memory::{Access, GuestMemory, Page, Pages};
 use svsm_launch::{GuestStart, LaunchInfo};
 
 /// Why a page operation did not succeed.
@@ -59,8 +59,6 @@ pub enum HostError {
 /// Why no evidence could be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EvidenceError {
-    /// The buffer for the report is too small; this many bytes are needed.
-    ReportNeeds(usize),
     /// The buffer for certificates is too small; this many bytes are needed.
     CertificatesNeed(usize),
     /// The host or the firmware is busy; nothing was lost, try again.
@@ -126,7 +124,15 @@ pub trait Host: Sync {
 }
 
 /// A platform: one value for the machine, shared by all CPUs.
-pub trait Platform: Host + Sized + 'static {
+///
+/// # Safety
+/// The core hands out references to memory because of what these verbs promise: a page that was
+/// accepted is the machine's, a page without access is the SVSM's alone once [`Platform::flush`] returned,
+/// a vCPU state page is touched in the named windows only, and [`Platform::Memory`] writes nowhere else.
+pub unsafe trait Platform: Host + Sized + 'static {
+    /// Bytes of a report.
+    const REPORT_SIZE: usize;
+
     /// How the guest's memory is read and written; [`crate::memory::DirectMap`] on hardware.
     type Memory: GuestMemory;
 
@@ -209,22 +215,14 @@ pub trait Platform: Host + Sized + 'static {
 
     // Evidence -------------------------------------------------------------------------------
 
-    /// A report over `data`, written to `report`. Certificates that the host has for it are
-    /// written to `certificates`, page after page; none are asked for where that is empty. They
-    /// are the host's word, nothing more.
+    /// A report over `data`, written to the start of `report`, which has at least
+    /// [`Platform::REPORT_SIZE`] bytes. Certificates that the host has for it are
+    /// written to `certificates`, page after page, and their length in bytes is returned; none are
+    /// asked for where there is no page. They are the host's word, nothing more.
     fn report(
         &self,
         data: &[u8; 64],
         report: &mut [u8],
-        certificates: &mut [PageBox<'_>],
-    ) -> Result<Evidence, EvidenceError>;
-}
-
-/// Lengths of what [`Platform::report`] wrote.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Evidence {
-    /// Bytes of the report.
-    pub report: usize,
-    /// Bytes of the certificates.
-    pub certificates: usize,
+        certificates: &mut Pages<'_>,
+    ) -> Result<usize, EvidenceError>;
 }

@@ -11,7 +11,7 @@ mod direct_map;
 #[cfg(target_os = "none")]
 pub use direct_map::DirectMap;
 pub use page::{ADDRESS_BITS, Access, Frame, Page, PageSize};
-pub use pool::{PAGE, PageBox, Pool};
+pub use pool::{MAX_PAGES, PAGE, PageBox, Pages, Pool};
 pub use tracker::{Refused, State, Tracker, Unsuitable};
 
 /// An access to the guest's memory did not succeed: the host took the page, or another vCPU of the

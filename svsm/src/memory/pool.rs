@@ -224,6 +224,51 @@ impl Drop for PageBox<'_> {
     }
 }
 
+/// The most pages in [`Pages`].
+pub const MAX_PAGES: usize = 16;
+
+/// Some pages, in order.
+#[derive(Debug, Default)]
+pub struct Pages<'p> {
+    pages: [Option<PageBox<'p>>; MAX_PAGES],
+}
+
+impl<'p> Pages<'p> {
+    /// No page.
+    pub const NONE: Self = Self {
+        pages: [const { None }; MAX_PAGES],
+    };
+
+    /// Takes `count` pages, at most [`MAX_PAGES`]; else says how many more there would have to be.
+    pub fn allocate(pool: &'p Pool, count: usize) -> Result<Self, usize> {
+        let mut pages = Self::NONE;
+        for (index, place) in pages.pages.iter_mut().take(count).enumerate() {
+            *place = Some(pool.allocate().ok_or(count - index)?);
+        }
+        Ok(pages)
+    }
+
+    /// Number of pages.
+    pub fn len(&self) -> usize {
+        self.pages.iter().flatten().count()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The pages.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8; PAGE]> {
+        self.pages.iter().flatten().map(|page| &**page)
+    }
+
+    /// The pages, to be written.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut [u8; PAGE]> {
+        self.pages.iter_mut().flatten().map(|page| &mut **page)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -272,6 +317,24 @@ mod tests {
         assert_eq!(pool.free(), 1);
         // What the SVSM wrote is gone from the page that left.
         assert!(memory.0[4].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn several_pages_or_how_many_are_missing() {
+        let mut memory = Memory([[0; PAGE]; 8]);
+        let pool = Pool::new();
+        for (frame, page) in pages(&mut memory).into_iter().take(3) {
+            // SAFETY: the pages are this test's and used through the pool only.
+            unsafe { pool.add_own(frame, page) };
+        }
+        let mut two = Pages::allocate(&pool, 2).unwrap();
+        assert_eq!((two.len(), two.iter_mut().count(), pool.free()), (2, 2, 1));
+        assert_eq!(Pages::allocate(&pool, 3).err(), Some(2));
+        // What was taken meanwhile is back.
+        assert_eq!(pool.free(), 1);
+        drop(two);
+        assert_eq!(pool.free(), 3);
+        assert!(Pages::allocate(&pool, 0).unwrap().is_empty());
     }
 
     #[derive(Debug, Clone)]

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The verbs of the core, for SEV-SNP.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parapet_snp::cpuid::Table;
+use parapet_snp::door::Door;
+use parapet_snp::features;
+use parapet_snp::ghcb::Ghcb;
+use parapet_snp::guest_pages::make_guest_secrets;
+use parapet_snp::messages::Channel;
+use parapet_snp::msr_protocol;
+use parapet_snp::vmsa::Start;
+use snp_defs::PAGE_SIZE;
+use snp_defs::msr::terminate;
+use snp_defs::psc;
+use snp_defs::report::REPORT_SIZE;
+use snp_defs::rmp::{Permissions, RmpAttributes, RmpResult, RmpSize};
+use snp_defs::secrets::{SecretsPage, VMPCK_SIZE};
+use snp_defs::vmsa::sev_features;
+use svsm::cpu::{Lock, TrapFrame, index};
+use svsm::guest::{Exit, Registers, VcpuState};
+use svsm::memory::{Access, DirectMap, GuestMemory, Page, PageSize, Pages};
+use svsm::platform::{
+    Cpuid, EvidenceError, Fatal, Host, HostError, PageError, Platform, Trap, VcpuError,
+};
+use svsm_launch::{GuestStart, LaunchInfo, MAX_VCPUS};
+use x86_64::registers::control::{Cr0, Cr3, Cr4, Efer};
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::entry;
+use crate::instructions::{self, RmpOutcome, pvalidate, rmpadjust};
+use crate::pages;
+use crate::reports;
+use crate::trap;
+
+/// A VMPL less privileged than the SVSM's, to name where an RMPADJUST is only about the VMSA bit.
+const VMPL1: u8 = 1;
+
+/// The door to the host.
+pub(crate) struct Vmgexit;
+
+impl Door for Vmgexit {
+    #[inline]
+    fn by_msr(&self, request: u64) -> u64 {
+        instructions::vmgexit(request)
+    }
+
+    fn by_page(&self, ghcb: u64) {
+        instructions::vmgexit(ghcb);
+    }
+}
+
+/// Ends the machine; should the host not obey, this CPU does nothing more.
+pub(crate) fn end(reason: Fatal) -> ! {
+    use terminate::parapet;
+    let code = match reason {
+        Fatal::Panic => parapet::PANIC,
+        Fatal::Exception => parapet::EXCEPTION,
+        Fatal::Launch => parapet::LAUNCH,
+        Fatal::HostProtocol => parapet::HOST_PROTOCOL,
+        Fatal::Memory => parapet::MEMORY,
+        Fatal::Features => parapet::FEATURES,
+    };
+    loop {
+        instructions::vmgexit(msr_protocol::termination(terminate::SET_PARAPET, code));
+        instructions::halt();
+    }
+}
+
+/// The machine.
+pub(crate) struct Snp {
+    launch: &'static LaunchInfo,
+    memory: DirectMap,
+    cpuid: Option<Table<'static>>,
+    guest_vmpl: u8,
+    /// The SVSM's own SEV features; 0 before the start.
+    sev_features: AtomicU64,
+    /// Which CPUs have a GHCB.
+    ready: [AtomicBool; MAX_VCPUS as usize],
+    channel: Lock<Channel>,
+}
+
+impl Snp {
+    /// The machine that `launch` describes. Nothing is asked of the host yet.
+    pub(crate) fn new(launch: &'static LaunchInfo) -> Self {
+        let end = launch
+            .guest_memory
+            .iter()
+            .map(|range| range.base + range.size)
+            .max();
+        Self {
+            launch,
+            // SAFETY: the image builder maps the guest's memory there and nothing else.
+            memory: unsafe { DirectMap::new(end.unwrap_or(0)) },
+            cpuid: Table::parse(pages::cpuid(launch)),
+            guest_vmpl: launch.guest.vmpl as u8,
+            sev_features: AtomicU64::new(0),
+            ready: [const { AtomicBool::new(false) }; _],
+            channel: Lock::new(Channel::closed()),
+        }
+    }
+
+    /// The measured launch page.
+    pub(crate) fn launch(&self) -> &'static LaunchInfo {
+        self.launch
+    }
+
+    /// The GHCB of this CPU, once it has one.
+    fn ghcb(&self) -> Result<Ghcb<'static>, HostError> {
+        let cpu = index();
+        match self.ready.get(cpu) {
+            Some(ready) if ready.load(Ordering::Relaxed) => Ok(pages::ghcb(self.launch, cpu)),
+            _ => Err(HostError::Unsupported),
+        }
+    }
+
+    /// Checks what the machine is, on the boot CPU.
+    fn check_machine(&self) -> Result<(), Fatal> {
+        let own = features::own_sev_features(instructions::sev_status()).ok_or(Fatal::Features)?;
+        self.sev_features.store(own, Ordering::Relaxed);
+        let info = msr_protocol::sev_info(&Vmgexit).map_err(|_| Fatal::HostProtocol)?;
+        let host = msr_protocol::hypervisor_features(&Vmgexit).map_err(|_| Fatal::HostProtocol)?;
+        let cpuid = self.cpuid.as_ref().ok_or(Fatal::Launch)?;
+        let suffices = features::protocol_suffices(info)
+            && features::host_suffices(host)
+            && features::processor_suffices(cpuid);
+        if suffices {
+            Ok(())
+        } else {
+            Err(Fatal::Features)
+        }
+    }
+
+    /// Opens the dialogue with the firmware, with the key of VMPL0.
+    fn open_channel(&self) {
+        let mut key = [0; VMPCK_SIZE];
+        pages::secrets(self.launch).read_bytes(core::mem::offset_of!(SecretsPage, vmpck), &mut key);
+        self.channel.lock().open(&key);
+    }
+
+    /// Makes the page at `address` a VMSA, which the guest can't touch, or an ordinary page.
+    fn set_vmsa(&self, address: usize, vmpl: u8, vmsa: bool) -> Result<(), PageError> {
+        let attributes = RmpAttributes::new(vmpl, Permissions::empty(), vmsa);
+        // SAFETY: what lies in the page is atomics, if anything (`pages`).
+        page_result(unsafe { rmpadjust(address, RmpSize::Size4K, attributes) })
+    }
+
+    /// PVALIDATE of a page of the guest's.
+    fn validate(&self, page: Page, validate: bool) -> Result<(), PageError> {
+        let address = self.memory.address(page.gpa());
+        // SAFETY: the page is in the map of the guest's memory, where no object of Rust's lies.
+        page_result(unsafe { pvalidate(address, rmp_size(page), validate) })
+    }
+}
+
+fn rmp_size(page: Page) -> RmpSize {
+    match page.size() {
+        PageSize::Size4K => RmpSize::Size4K,
+        PageSize::Size2M => RmpSize::Size2M,
+    }
+}
+
+/// What an instruction's result means to the core.
+#[inline]
+fn page_result(outcome: RmpOutcome) -> Result<(), PageError> {
+    const SUCCESS: u32 = RmpResult::Success as u32;
+    const SIZE_MISMATCH: u32 = RmpResult::FailSizeMismatch as u32;
+    match outcome {
+        RmpOutcome::Result(SUCCESS, false) => Ok(()),
+        RmpOutcome::Result(SUCCESS, true) => Err(PageError::Unchanged),
+        RmpOutcome::Result(SIZE_MISMATCH, _) => Err(PageError::SizeMismatch),
+        RmpOutcome::Result(code, _) => Err(PageError::Refused(code)),
+        RmpOutcome::Missing => Err(PageError::NotPresent),
+    }
+}
+
+impl Host for Snp {
+    fn port_write(&self, port: u16, value: u8) {
+        let _ = self
+            .ghcb()
+            .and_then(|ghcb| ghcb.port_write(&Vmgexit, port, value));
+    }
+
+    fn port_read(&self, port: u16) -> u8 {
+        self.ghcb()
+            .and_then(|ghcb| ghcb.port_read(&Vmgexit, port))
+            .unwrap_or(u8::MAX)
+    }
+
+    fn terminate(&self, reason: Fatal) -> ! {
+        end(reason)
+    }
+
+    fn trap(&self, frame: &mut TrapFrame) -> Trap {
+        trap::serve(frame)
+    }
+}
+
+// SAFETY: PVALIDATE and RMPADJUST are the processor's, which keeps these promises; the map of the
+// guest's memory and the VMSAs are touched through `DirectMap` and `pages` only.
+unsafe impl Platform for Snp {
+    const REPORT_SIZE: usize = REPORT_SIZE;
+
+    type Memory = DirectMap;
+
+    fn start_here(&self, cpu: usize) -> Result<(), Fatal> {
+        if cpu == 0 {
+            self.check_machine()?;
+        }
+        // The page is not part of the image and was never validated: what the host
+        // finds there is what is written to it.
+        let gpa = pages::ghcb_gpa(self.launch, cpu);
+        msr_protocol::page_state(&Vmgexit, gpa, psc::OP_SHARED)
+            .and_then(|()| msr_protocol::register_ghcb(&Vmgexit, gpa))
+            .map_err(|_| Fatal::HostProtocol)?;
+        self.ready
+            .get(cpu)
+            .ok_or(Fatal::Panic)?
+            .store(true, Ordering::Relaxed);
+        if cpu == 0 {
+            let ghcb = self.ghcb().map_err(|_| Fatal::Panic)?;
+            reports::share_pages(self.launch, ghcb).map_err(|_| Fatal::HostProtocol)?;
+            self.open_channel();
+        }
+        Ok(())
+    }
+
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> Cpuid {
+        self.cpuid
+            .map(|table| table.get(leaf, subleaf))
+            .unwrap_or_default()
+    }
+
+    fn memory(&self) -> &DirectMap {
+        &self.memory
+    }
+
+    #[inline]
+    fn accept(&self, page: Page) -> Result<(), PageError> {
+        self.validate(page, true)
+    }
+
+    #[inline]
+    fn release(&self, page: Page) -> Result<(), PageError> {
+        self.validate(page, false)
+    }
+
+    #[inline]
+    fn protect(&self, page: Page, access: Access) -> Result<(), PageError> {
+        let permissions = match access {
+            Access::None => Permissions::empty(),
+            Access::Full => Permissions::FULL,
+        };
+        let attributes = RmpAttributes::new(self.guest_vmpl, permissions, false);
+        let address = self.memory.address(page.gpa());
+        // SAFETY: the page is in the map of the guest's memory, where no object of Rust's lies.
+        page_result(unsafe { rmpadjust(address, rmp_size(page), attributes) })
+    }
+
+    fn flush(&self) {
+        instructions::flush_all();
+    }
+
+    fn request_private(&self, pages: &mut dyn Iterator<Item = Page>) -> Result<(), HostError> {
+        let mut entries = pages.map(|page| {
+            psc::Entry::new(page.gpa(), psc::OP_PRIVATE, page.size() == PageSize::Size2M)
+        });
+        self.ghcb()?.page_state_change(&Vmgexit, &mut entries)
+    }
+
+    fn create_vcpu(&self, state: VcpuState, creator: VcpuState) -> Result<(), VcpuError> {
+        if !pages::vmsa(state).may_run(self.guest_vmpl, &pages::vmsa(creator)) {
+            return Err(VcpuError::Malformed);
+        }
+        self.set_vmsa(state.address(), self.guest_vmpl, true)
+            .map_err(VcpuError::Page)
+    }
+
+    fn create_boot_vcpu(&self, state: VcpuState, start: &GuestStart) -> Result<(), VcpuError> {
+        /// PE, ET and PG.
+        const CR0: u64 = 0x8000_0011;
+        /// PAE.
+        const CR4: u64 = 0x20;
+        /// LME and LMA.
+        const EFER: u64 = 0x500;
+        let features = sev_features::SNP_ACTIVE;
+        pages::vmsa(state).fill(&Start {
+            vmpl: self.guest_vmpl,
+            sev_features: features,
+            cr0: CR0,
+            cr3: start.cr3 | (1 << features::C_BIT),
+            cr4: CR4,
+            efer: EFER,
+            rip: start.rip,
+            rsp: start.rsp,
+            rsi: start.rsi,
+            rdi: 0,
+            code_selector: 0x10,
+            data_selector: 0x18,
+            gdt_base: start.gdt_base,
+            gdt_limit: start.gdt_limit as u32,
+        });
+        self.set_vmsa(state.address(), self.guest_vmpl, true)
+            .map_err(VcpuError::Page)?;
+        // Not to be run at once, but when it is entered.
+        let registered = self.ghcb().and_then(|ghcb| {
+            ghcb.create_ap(
+                &Vmgexit,
+                0,
+                self.guest_vmpl,
+                state.frame().gpa(),
+                features,
+                false,
+            )
+        });
+        match registered {
+            Ok(()) => Ok(()),
+            Err(_) => end(Fatal::HostProtocol),
+        }
+    }
+
+    fn delete_vcpu(&self, state: VcpuState) -> Result<(), VcpuError> {
+        const IN_USE: u32 = RmpResult::FailInUse as u32;
+        let vmsa = pages::vmsa(state);
+        if vmsa.stop() == Exit::Running {
+            return Err(VcpuError::Running);
+        }
+        let error = match self.set_vmsa(state.address(), self.guest_vmpl, false) {
+            Ok(()) => return Ok(()),
+            Err(PageError::Refused(IN_USE)) => VcpuError::Running,
+            Err(error) => VcpuError::Page(error),
+        };
+        // As it was: the host may run it again.
+        vmsa.start();
+        Err(error)
+    }
+
+    #[inline]
+    fn stop(&self, vcpu: VcpuState) -> Exit {
+        pages::vmsa(vcpu).stop()
+    }
+
+    #[inline]
+    fn registers(&self, vcpu: VcpuState) -> Registers {
+        pages::vmsa(vcpu).registers()
+    }
+
+    #[inline]
+    fn set_registers(&self, vcpu: VcpuState, registers: &Registers) {
+        pages::vmsa(vcpu).set_registers(registers);
+    }
+
+    #[inline]
+    fn permit(&self, vcpu: VcpuState) {
+        pages::vmsa(vcpu).start();
+    }
+
+    #[inline]
+    fn enter(&self, vcpu: Option<VcpuState>) {
+        if vcpu.is_none() {
+            return instructions::halt();
+        }
+        match msr_protocol::run_vmpl(&Vmgexit, self.guest_vmpl) {
+            Ok(()) => (),
+            // There is nothing to run, says the host: wait until there is.
+            Err(HostError::Refused(_) | HostError::Unsupported) => instructions::halt(),
+            Err(HostError::Malformed) => end(Fatal::HostProtocol),
+        }
+    }
+
+    fn start_cpu(&self, cpu: usize) -> Result<(), HostError> {
+        let features = self.sev_features.load(Ordering::Relaxed);
+        let (vmsa, address, gpa) = pages::own_vmsa(self.launch, cpu);
+        let (rip, rsp) = entry::secondary_start(self.launch, cpu);
+        let (table, table_flags) = Cr3::read_raw();
+        vmsa.fill(&Start {
+            vmpl: 0,
+            sev_features: features,
+            cr0: Cr0::read_raw(),
+            cr3: table.start_address().as_u64() | u64::from(table_flags),
+            cr4: Cr4::read_raw(),
+            efer: Efer::read_raw(),
+            rip,
+            rsp,
+            rsi: 0,
+            rdi: cpu as u64,
+            code_selector: 0x08,
+            data_selector: 0x10,
+            gdt_base: 0,
+            gdt_limit: 0,
+        });
+        self.set_vmsa(address, VMPL1, true)
+            .map_err(|_| HostError::Unsupported)?;
+        self.ghcb()?
+            .create_ap(&Vmgexit, cpu as u32, 0, gpa, features, true)
+    }
+
+    fn fill_guest_pages(&self, launch: &LaunchInfo) -> Result<(), PageError> {
+        let own = pages::secrets(launch);
+        let mut page = SecretsPage::new_zeroed();
+        own.read_bytes(0, page.as_mut_bytes());
+        make_guest_secrets(&mut page, launch);
+        let cpuid = pages::cpuid(launch).as_bytes();
+        self.memory
+            .write(launch.guest.secrets_page, page.as_bytes())
+            .and_then(|()| self.memory.write(launch.guest.cpuid_page, cpuid))
+            .map_err(|_| PageError::NotPresent)?;
+        // The SVSM needs its page no more.
+        own.clear();
+        Ok(())
+    }
+
+    fn report(
+        &self,
+        data: &[u8; 64],
+        report: &mut [u8],
+        certificates: &mut Pages<'_>,
+    ) -> Result<usize, EvidenceError> {
+        let report = report
+            .first_chunk_mut()
+            .ok_or(EvidenceError::Refused(u32::MAX))?;
+        let ghcb = self.ghcb().map_err(|_| EvidenceError::Closed)?;
+        let mut channel = self.channel.lock();
+        reports::fetch(self.launch, ghcb, &mut channel, data, report, certificates)
+    }
+}
+
+const _: () = assert!(PAGE_SIZE == size_of::<SecretsPage>());

@@ -3,8 +3,10 @@
 //! measured image, so the SVSM believes it; what the host says is held against it.
 //!
 //! # The SVSM's region
-//! One run of guest-physical memory, page by page part of the image and so validated at launch. The
-//! builder maps it at [`REGION_VA`], each part with the rights it needs and no more, and
+//! One run of guest-physical memory, page by page part of the image and so validated at launch, but for
+//! the pages that are shared with the host: the image leaves them out, so that they are never validated,
+//! and the SVSM asks the host to share them. The
+//! builder maps the region at [`REGION_VA`], each part with the rights it needs and no more, and
 //! all of the guest's memory at [`GUEST_VA`] plus its guest-physical address, readable and
 //! writable, in pages of 1 GiB. No later stage moves anything.
 #![no_std]
@@ -53,7 +55,8 @@ pub struct LaunchInfo {
     pub page_tables: Range,
     /// Per-CPU blocks, [`per_cpu::SIZE`] bytes for each vCPU.
     pub per_cpu: Range,
-    /// Pages that are mapped shared, for buffers of messages to the firmware.
+    /// Pages that are mapped shared and left out of the image, for messages to the firmware: one for
+    /// the request, one for the answer, the others for certificates.
     pub shared: Range,
     /// Storage of the page tracker, zeroed.
     pub tracker: Range,
@@ -131,9 +134,10 @@ pub mod per_cpu {
     pub const DATA_SIZE: u64 = 0x1000;
     /// The vCPU state page of the SVSM itself on this vCPU (SNP: its VMSA).
     pub const STATE: u64 = 0xC000;
-    /// The page shared with the host (SNP: the GHCB); mapped shared.
+    /// The page shared with the host (SNP: the GHCB); mapped shared, left out of the image.
     pub const HOST_PAGE: u64 = 0xD000;
-    /// A second page shared with the host (SNP: the #HV doorbell page); mapped shared.
+    /// A second page shared with the host (SNP: for a #HV doorbell page); mapped shared, left out of the
+    /// image.
     pub const HOST_PAGE_2: u64 = 0xE000;
     /// Bytes of the block.
     pub const SIZE: u64 = 0xF000;

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The suites: what is checked, one file a subject.
+
+use crate::machine::boot_params::BootParams;
+use crate::report::Report;
+
+mod load;
+mod svsm_attestation;
+mod svsm_core;
+mod svsm_memory;
+mod svsm_pvalidate;
+mod svsm_vcpu;
+
+/// A suite: checks what it is about.
+pub(crate) type Suite = fn(&BootParams, &mut Report);
+
+const SUITES: [(&str, Suite); 2] = [("svsm", svsm), ("load", load::check)];
+
+/// The suite called `name`.
+pub(crate) fn find(name: &str) -> Option<Suite> {
+    SUITES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, suite)| *suite)
+}
+
+/// Every call of the SVSM with every class of bad argument.
+fn svsm(params: &BootParams, report: &mut Report) {
+    svsm_core::check(params, report);
+    svsm_pvalidate::check(report);
+    svsm_memory::check(report);
+    svsm_vcpu::check(report);
+    svsm_attestation::check(report);
+}

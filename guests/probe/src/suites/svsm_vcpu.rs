@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! CREATE_VCPU and DELETE_VCPU (58019, 7.3 and 7.4).
+
+use snp_defs::vmsa::{EFER_SVME, Segment, Vmsa, sev_features};
+use svsm_abi::core_protocol::{self as core, PvalidateEntry};
+use svsm_abi::result::ResultCode;
+
+use crate::machine::{access, entry, ghcb, instructions, tables, traps};
+use crate::report::Report;
+use crate::scratch;
+use crate::svsm::{self, Caller};
+
+/// Runs the checks.
+pub(crate) fn check(report: &mut Report) {
+    let caller = Caller::first();
+    let invalid = ResultCode::INVALID_ADDRESS;
+    let parameter = ResultCode::INVALID_PARAMETER;
+    let create = |vmsa: u64, area: u64, apic_id: u64| {
+        caller.result(core::PROTOCOL, core::CREATE_VCPU, [vmsa, area, apic_id])
+    };
+    let (page, area) = (scratch::page(), scratch::page());
+    access::store(page, state(1));
+    report.equal(
+        "CREATE_VCPU: VMSA not aligned",
+        create(page + 8, area, 1),
+        invalid,
+    );
+    report.equal(
+        "CREATE_VCPU: calling area not aligned",
+        create(page, area + 8, 1),
+        invalid,
+    );
+    report.holds(
+        "CREATE_VCPU: both the same page",
+        create(page, page, 1) != ResultCode::SUCCESS,
+    );
+    report.equal(
+        "CREATE_VCPU: VMSA in the SVSM",
+        create(svsm::base(), area, 1),
+        invalid,
+    );
+    report.equal(
+        "CREATE_VCPU: area in the SVSM",
+        create(page, svsm::base(), 1),
+        invalid,
+    );
+    report.equal(
+        "CREATE_VCPU: VMSA above all memory",
+        create(1 << 51, area, 1),
+        invalid,
+    );
+    report.equal(
+        "CREATE_VCPU: VMSA in a shared page",
+        create(ghcb::GHCB_GPA, area, 1),
+        invalid,
+    );
+    report.equal(
+        "CREATE_VCPU: no such vCPU",
+        create(page, area, 0x7FFF_FFFF),
+        parameter,
+    );
+    wrong_state(report, &create);
+    let delete = |vmsa: u64| caller.result(core::PROTOCOL, core::DELETE_VCPU, [vmsa, 0, 0]);
+    report.holds(
+        "DELETE_VCPU: an ordinary page",
+        delete(page) != ResultCode::SUCCESS,
+    );
+    report.equal("DELETE_VCPU: not aligned", delete(page + 8), invalid);
+    report.equal(
+        "DELETE_VCPU: the SVSM's memory",
+        delete(svsm::base()),
+        invalid,
+    );
+    let still_there = instructions::load(page).is_ok();
+    report.holds("after every refusal the page is the guest's", still_there);
+
+    access::store(page, state(1));
+    report.equal("CREATE_VCPU", create(page, area, 1), ResultCode::SUCCESS);
+    let list = scratch::page();
+    let rescind = PvalidateEntry::new(page, false, false, false);
+    let seen = caller.pvalidate(list, &[rescind]);
+    report.holds(
+        "PVALIDATE of a vCPU's state is refused",
+        seen != ResultCode::SUCCESS,
+    );
+    report.holds(
+        "CREATE_VCPU: the same page again",
+        create(page, area, 1) != ResultCode::SUCCESS,
+    );
+    let seen = caller.result(core::PROTOCOL, core::REMAP_CA, [page, 0, 0]);
+    report.holds(
+        "REMAP_CA onto a vCPU's state is refused",
+        seen != ResultCode::SUCCESS,
+    );
+    let seen = caller.result(core::PROTOCOL, core::PVALIDATE, [page, 0, 0]);
+    report.equal("a list in a vCPU's state", seen, invalid);
+    report.equal("DELETE_VCPU", delete(page), ResultCode::SUCCESS);
+    report.holds("DELETE_VCPU twice", delete(page) != ResultCode::SUCCESS);
+    report.holds(
+        "the page is the guest's again",
+        instructions::store(page, 1).is_ok(),
+    );
+}
+
+fn wrong_state(report: &mut Report, create: &dyn Fn(u64, u64, u64) -> ResultCode) {
+    let wrong: [(&str, fn(&mut Vmsa)); 6] = [
+        ("VMPL0", |vmsa| vmsa.vmpl = 0),
+        ("VMPL1", |vmsa| vmsa.vmpl = 1),
+        ("no SVME", |vmsa| vmsa.efer &= !EFER_SVME),
+        ("no SNP", |vmsa| vmsa.sev_features = 0),
+        ("restricted injection", |vmsa| {
+            vmsa.sev_features |= sev_features::RESTRICTED_INJECTION
+        }),
+        ("debug swap", |vmsa| {
+            vmsa.sev_features |= sev_features::DEBUG_SWAP
+        }),
+    ];
+    for (name, spoil) in wrong {
+        let (page, area) = (scratch::page(), scratch::page());
+        let mut vmsa = state(1);
+        spoil(&mut vmsa);
+        access::store(page, vmsa);
+        let seen = create(page, area, 1);
+        report.equal(
+            "CREATE_VCPU: a state that may not run",
+            (name, seen),
+            (name, ResultCode::INVALID_PARAMETER),
+        );
+        report.holds(
+            "the page is still the guest's",
+            instructions::store(page, 0).is_ok(),
+        );
+    }
+}
+
+/// The state of a further vCPU of the probe: 64-bit mode on the probe's tables.
+pub(crate) fn state(index: usize) -> Vmsa {
+    let mut vmsa: Vmsa = zerocopy::FromZeros::new_zeroed();
+    let code = Segment {
+        selector: 0x10,
+        attributes: 0xA9B,
+        limit: u32::MAX,
+        base: 0,
+    };
+    let data = Segment {
+        selector: 0x18,
+        attributes: 0xC93,
+        limit: u32::MAX,
+        base: 0,
+    };
+    vmsa.cs = code;
+    (vmsa.ds, vmsa.es, vmsa.ss, vmsa.fs, vmsa.gs) = (data, data, data, data, data);
+    vmsa.tr = Segment {
+        selector: 0,
+        attributes: 0x8B,
+        limit: 0xFFFF,
+        base: 0,
+    };
+    vmsa.ldtr = Segment {
+        selector: 0,
+        attributes: 0x82,
+        limit: 0xFFFF,
+        base: 0,
+    };
+    let (base, limit) = traps::idt();
+    vmsa.idtr = Segment {
+        selector: 0,
+        attributes: 0,
+        limit: u32::from(limit),
+        base,
+    };
+    vmsa.vmpl = 2;
+    // LME, LMA, NXE.
+    vmsa.efer = EFER_SVME | 1 << 8 | 1 << 10 | 1 << 11;
+    // PE, ET, PG.
+    vmsa.cr0 = 1 | 1 << 4 | 1 << 31;
+    // PAE.
+    vmsa.cr4 = 1 << 5;
+    vmsa.cr3 = tables::root();
+    vmsa.dr6 = 0xFFFF_0FF0;
+    vmsa.dr7 = 0x400;
+    vmsa.rflags = 2;
+    vmsa.rip = entry::further_rip();
+    vmsa.rsp = entry::stack_top(index);
+    vmsa.rdi = index as u64;
+    vmsa.g_pat = 0x0007_0406_0007_0406;
+    vmsa.sev_features = sev_features::SNP_ACTIVE;
+    vmsa.xcr0 = 1;
+    vmsa.mxcsr = 0x1F80;
+    vmsa.x87_fcw = 0x37F;
+    vmsa
+}

@@ -169,17 +169,16 @@ impl Ioapic {
         if before == after {
             return;
         }
-        if after & Entry::MASKED != 0 {
-            // Vector and trigger mode stay in the masked entry, because the end of the interrupt
-            // at the real local APIC finds it by them.
-            write_real(memory, pin, 0, after as u32);
+        let level = |real: u64| (real & Entry::LEVEL != 0).then_some(real as u8);
+        if before >> 32 != after >> 32 || level(before) != level(after) {
+            write_real(memory, pin, 0, (before | Entry::MASKED) as u32);
+            if level(before).is_some() && level(before) != level(after) {
+                // A message of this entry may still be on its way to a real local APIC. Its end
+                // there no longer finds the entry, whose remote IRR would stay: end it here.
+                memory.write(IOAPIC_BASE + EOI, Width::Dword, before & Entry::VECTOR);
+            }
             write_real(memory, pin, 1, (after >> 32) as u32);
-            return;
         }
-        // Through a masked edge: that drops a remote IRR which the real entry has kept because
-        // the guest changed the entry while its message was on the way.
-        write_real(memory, pin, 0, Entry::MASKED as u32);
-        write_real(memory, pin, 1, (after >> 32) as u32);
         write_real(memory, pin, 0, after as u32);
     }
 }

@@ -52,6 +52,8 @@
 #![forbid(unsafe_code)]
 
 pub mod bus;
+#[cfg(test)]
+mod fake;
 pub mod ioapic;
 pub mod lapic;
 mod msi;

@@ -18,7 +18,6 @@ pub(crate) const GHCB_GPA: u64 = crate::scratch::SCRATCH;
 
 /// Registers that an SVSM call takes and gives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "registers")]
 pub(crate) struct Registers {
     pub(crate) rax: u64,
     pub(crate) rcx: u64,

@@ -4,7 +4,9 @@
 use crate::machine::boot_params::BootParams;
 use crate::report::Report;
 
+mod ghcb_rules;
 mod load;
+mod rmp;
 mod svsm_attestation;
 mod svsm_core;
 mod svsm_memory;
@@ -14,7 +16,12 @@ mod svsm_vcpu;
 /// A suite: checks what it is about.
 pub(crate) type Suite = fn(&BootParams, &mut Report);
 
-const SUITES: [(&str, Suite); 2] = [("svsm", svsm), ("load", load::check)];
+const SUITES: [(&str, Suite); 4] = [
+    ("svsm", svsm),
+    ("load", load::check),
+    ("rmp", rmp::check),
+    ("ghcb", ghcb_rules::check),
+];
 
 /// The suite called `name`.
 pub(crate) fn find(name: &str) -> Option<Suite> {

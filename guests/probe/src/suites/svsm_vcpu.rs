@@ -103,7 +103,8 @@ pub(crate) fn check(report: &mut Report) {
 }
 
 fn wrong_state(report: &mut Report, create: &dyn Fn(u64, u64, u64) -> ResultCode) {
-    let wrong: [(&str, fn(&mut Vmsa)); 6] = [
+    type Spoil = fn(&mut Vmsa);
+    let wrong: [(&str, Spoil); 6] = [
         ("VMPL0", |vmsa| vmsa.vmpl = 0),
         ("VMPL1", |vmsa| vmsa.vmpl = 1),
         ("no SVME", |vmsa| vmsa.efer &= !EFER_SVME),

@@ -8,6 +8,7 @@
 //!
 //! Source: 56860, 8.17 (SNP_LAUNCH_UPDATE) and 8.18 (SNP_LAUNCH_FINISH).
 
+use emulator_defs::firmware::VERSION;
 use sha2::{Digest, Sha384};
 use snp_defs::PAGE_SIZE;
 use snp_defs::launch::{
@@ -15,28 +16,41 @@ use snp_defs::launch::{
     PAGE_TYPE_UNMEASURED, PAGE_TYPE_VMSA, PAGE_TYPE_ZERO, PageInfo,
 };
 use snp_defs::rmp::Permissions;
+use snp_defs::secrets::SecretsPage;
 use zerocopy::IntoBytes;
 
 use super::Status;
+use super::id_block::{self, IdBlock, Owner};
+use super::keys::GuestKeys;
 use super::messages::Guest;
+use super::secrets;
 
 /// SHA-384, as everywhere in the launch digest.
 pub type LaunchDigest = [u8; DIGEST_SIZE];
 
-/// Policy bit 17: has to be one (56860, table "Guest Policy").
-pub const POLICY_RESERVED_ONE: u64 = 1 << 17;
-/// Policy bit 19: the host may debug the guest.
-pub const POLICY_DEBUG: u64 = 1 << 19;
-/// Policy bits that this firmware knows: versions, SMT, one, migration, debug, single socket.
-const POLICY_KNOWN: u64 = (1 << 21) - 1;
-/// The firmware's ABI version, as a policy asks for it: 1.55.
-pub const ABI_VERSION: (u8, u8) = (1, 55);
+/// Bits of a guest's policy (56860, table "Guest Policy"). Bits 15:0 are the least version of the
+/// firmware's ABI, major above minor.
+pub mod policy {
+    /// The guest may run where SMT is on.
+    pub const SMT: u64 = 1 << 16;
+    /// Reserved, but one.
+    pub const ONE: u64 = 1 << 17;
+    /// A migration agent may be associated with the guest.
+    pub const MIGRATE_MA: u64 = 1 << 18;
+    /// The host may debug the guest.
+    pub const DEBUG: u64 = 1 << 19;
+    /// The guest runs on one socket only.
+    pub const SINGLE_SOCKET: u64 = 1 << 20;
+    /// All bits that this version of the ABI gives a meaning to.
+    pub const KNOWN: u64 = 0xFFFF | SMT | ONE | MIGRATE_MA | DEBUG | SINGLE_SOCKET;
+}
 
 /// A guest between SNP_LAUNCH_START and SNP_LAUNCH_FINISH.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Launch {
     policy: u64,
     digest: LaunchDigest,
+    keys: GuestKeys,
 }
 
 /// What of a page enters the digest.
@@ -56,33 +70,30 @@ pub enum Measured {
     Cpuid,
 }
 
-/// What a guest's owner signed about it (56860, tables "ID Block" and "ID Authentication"), in the
-/// layout of the IGVM file.
-pub type IdBlock = crate::igvm::IdBlock;
-
 /// The digest of a page's contents.
 pub fn contents_digest(page: &[u8; PAGE_SIZE]) -> LaunchDigest {
     Sha384::digest(page).into()
 }
 
 impl Launch {
-    /// SNP_LAUNCH_START.
+    /// SNP_LAUNCH_START. All that is random in the guest (its keys, its identity in reports) comes
+    /// from `seed`.
     ///
     /// # Errors
     /// [`Status::InvalidParameter`] for reserved bits, [`Status::PolicyFailure`] for a policy that
     /// asks for a newer firmware or for a migration agent.
-    pub fn start(policy: u64) -> Result<Self, Status> {
-        if policy & POLICY_RESERVED_ONE == 0 || policy & !POLICY_KNOWN != 0 {
+    pub fn start(policy: u64, seed: u64) -> Result<Self, Status> {
+        if policy & policy::ONE == 0 || policy & !policy::KNOWN != 0 {
             return Err(Status::InvalidParameter);
         }
-        const MIGRATE_MA: u64 = 1 << 18;
         let asked = ((policy >> 8) as u8, policy as u8);
-        if asked > ABI_VERSION || policy & MIGRATE_MA != 0 {
+        if asked > VERSION || policy & policy::MIGRATE_MA != 0 {
             return Err(Status::PolicyFailure);
         }
         Ok(Self {
             policy,
             digest: [0; DIGEST_SIZE],
+            keys: GuestKeys::new(seed),
         })
     }
 
@@ -100,6 +111,16 @@ impl Launch {
         if !gpa.is_multiple_of(PAGE_SIZE as u64) {
             return Err(Status::InvalidAddress);
         }
+        self.extend(measured, gpa, permissions);
+        Ok(())
+    }
+
+    /// Adds a vCPU's VMSA as KVM does: after all other pages, under an address of KVM's own.
+    pub fn update_vmsa(&mut self, contents: LaunchDigest) {
+        self.extend(Measured::Vmsa(contents), KVM_VMSA_GPA, Default::default());
+    }
+
+    fn extend(&mut self, measured: Measured, gpa: u64, permissions: [Permissions; 3]) {
         let none = [0; DIGEST_SIZE];
         let (page_type, contents) = match measured {
             Measured::Normal(digest) => (PAGE_TYPE_NORMAL, digest),
@@ -123,13 +144,16 @@ impl Launch {
             gpa,
         };
         self.digest = Sha384::digest(info.as_bytes()).into();
-        Ok(())
     }
 
-    /// Adds a vCPU's VMSA as KVM does: after all other pages, under an address of KVM's own.
-    pub fn update_vmsa(&mut self, contents: LaunchDigest) {
-        // The address is a multiple of a page.
-        let _ = self.update(Measured::Vmsa(contents), KVM_VMSA_GPA, Default::default());
+    /// What the firmware writes when the secrets page is added. `fms` is EAX of CPUID leaf 1.
+    pub fn secrets_page(&self, fms: u32) -> SecretsPage {
+        secrets::page(&self.keys, fms)
+    }
+
+    /// The guest's policy.
+    pub const fn policy(&self) -> u64 {
+        self.policy
     }
 
     /// The digest so far.
@@ -137,24 +161,22 @@ impl Launch {
         &self.digest
     }
 
-    /// SNP_LAUNCH_FINISH: from here on the guest can talk to the firmware. `seed` is where its keys
-    /// and its identity come from; `host_data` goes into its reports.
+    /// SNP_LAUNCH_FINISH: from here on the guest can talk to the firmware. `host_data` goes into
+    /// its reports.
     ///
     /// # Errors
-    /// With an ID block: [`Status::BadMeasurement`] when it expects another digest,
-    /// [`Status::BadSignature`], [`Status::InvalidParameter`] for an unknown algorithm.
-    pub fn finish(
-        self,
-        id_block: Option<&IdBlock>,
-        host_data: [u8; 32],
-        seed: u64,
-    ) -> Result<Guest, Status> {
-        let _ = (id_block, host_data, seed);
-        Err(Status::Unsupported)
-    }
-
-    /// The guest's policy.
-    pub const fn policy(&self) -> u64 {
-        self.policy
+    /// With an ID block, what [`id_block::check`] says. Without: none.
+    pub fn finish(self, id_block: Option<&IdBlock>, host_data: [u8; 32]) -> Result<Guest, Status> {
+        let owner = match id_block {
+            Some(block) => id_block::check(block, &self.digest, self.policy)?,
+            None => Owner::default(),
+        };
+        Ok(Guest::new(
+            self.policy,
+            self.digest,
+            owner,
+            host_data,
+            self.keys,
+        ))
     }
 }

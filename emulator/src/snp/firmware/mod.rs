@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The security firmware (the "PSP"): what it does for a guest at launch and while it runs.
 //!
-//! * [`launch`]: pages enter the guest and its launch digest. [`Launch::start`], then
+//! * `launch`: pages enter the guest and its launch digest. [`Launch::start`], then
 //!   [`Launch::update`] for each page, then [`Launch::finish`], which gives a [`Guest`].
-//! * [`secrets`]: the page that gives a guest its keys to talk to the firmware.
-//! * [`messages`]: the talk. [`Guest::request`] takes an encrypted page and gives one back.
-//! * [`report`]: attestation reports; [`keys`]: derived keys and everything that is secret here;
+//! * `secrets`: the page that gives a guest its keys to talk to the firmware
+//!   ([`Launch::secrets_page`]); `id_block`: what the guest's owner signed about it.
+//! * `messages`: the talk. [`Guest::request`] takes an encrypted page and gives one back.
+//! * `report`: attestation reports; `keys`: derived keys and everything that is secret here;
 //!   [`certificates`]: who vouches for the key that signs reports.
 //!
 //! Every key comes from a fixed seed, and the certificates call themselves EMULATED: a report of
@@ -15,13 +16,15 @@
 #![forbid(unsafe_code)]
 
 pub mod certificates;
-pub mod keys;
+mod id_block;
+mod keys;
 pub mod launch;
-pub mod messages;
-pub mod report;
-pub mod secrets;
+mod messages;
+mod report;
+mod secrets;
 
-pub use launch::{IdBlock, Launch, Measured, contents_digest};
+pub use id_block::IdBlock;
+pub use launch::{Launch, LaunchDigest, Measured, contents_digest};
 pub use messages::Guest;
 
 /// How a command of the firmware ended (56860, table "Status Codes").

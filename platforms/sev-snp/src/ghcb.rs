@@ -497,4 +497,36 @@ mod tests {
             }),
         );
     }
+
+    #[test]
+    fn noise_is_survived() {
+        let mut state = 0x9E37_79B9_7F4A_7C15u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for round in 0..2_000 {
+            let noise = |page: &ForeignPage| {
+                for offset in (0..0x1000).step_by(8) {
+                    page.write(offset, random());
+                }
+                // Half of the time the first hurdle is taken.
+                if round % 2 == 0 {
+                    answer(page, 0, random() % 2);
+                }
+            };
+            against(noise, |ghcb, door| match round % 5 {
+                0 => drop(ghcb.port_read(door, 0x3F8)),
+                1 => drop(ghcb.port_write(door, 0x3F8, 0)),
+                2 => drop(ghcb.create_ap(door, 1, 2, 0x1000, 1, true)),
+                3 => drop(ghcb.guest_request(door, 0x1000, 0x2000, None)),
+                _ => {
+                    let mut entries = (0..300).map(|page| psc::Entry::new(page << 12, 1, false));
+                    assert_ne!(ghcb.page_state_change(door, &mut entries), Ok(()));
+                }
+            });
+        }
+    }
 }

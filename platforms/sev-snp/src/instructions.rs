@@ -64,32 +64,14 @@ pub(crate) fn rmp_fixup(rip: u64) -> Option<u64> {
         .then_some(fault.addr() as u64)
 }
 
-/// What PVALIDATE or RMPADJUST said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RmpOutcome {
-    /// EAX, and whether CF said that nothing changed.
-    Result(u32, bool),
-    /// The page is not there.
-    Missing,
-}
-
-impl RmpOutcome {
-    fn new(value: u64) -> Self {
-        if value == u64::MAX {
-            Self::Missing
-        } else {
-            Self::Result(value as u32, value >> 32 != 0)
-        }
-    }
-}
-
-/// PVALIDATE (24594, volume 3): makes the page mapped at `address` valid or not.
+/// PVALIDATE (24594, volume 3): makes the page mapped at `address` valid or not. The outcome is for
+/// `parapet_snp::rmp`, also below.
 ///
 /// # Safety
 /// No object of Rust's lies in the page.
-pub(crate) unsafe fn pvalidate(address: usize, size: RmpSize, validate: bool) -> RmpOutcome {
+pub(crate) unsafe fn pvalidate(address: usize, size: RmpSize, validate: bool) -> u64 {
     // SAFETY: the contents of the page may be lost, which are nobody's.
-    RmpOutcome::new(unsafe { parapet_pvalidate(address, size as u32, validate.into()) })
+    unsafe { parapet_pvalidate(address, size as u32, validate.into()) }
 }
 
 /// RMPADJUST (24594, volume 3): sets what a less privileged VMPL may do with the page mapped at
@@ -97,13 +79,9 @@ pub(crate) unsafe fn pvalidate(address: usize, size: RmpSize, validate: bool) ->
 ///
 /// # Safety Where the attributes give rights or make the page a VMSA: no object of Rust's lies in
 /// it but atomics.
-pub(crate) unsafe fn rmpadjust(
-    address: usize,
-    size: RmpSize,
-    attributes: RmpAttributes,
-) -> RmpOutcome {
+pub(crate) unsafe fn rmpadjust(address: usize, size: RmpSize, attributes: RmpAttributes) -> u64 {
     // SAFETY: what others may now write is atomic, or not memory of Rust's.
-    RmpOutcome::new(unsafe { parapet_rmpadjust(address, size as u64, attributes.0) })
+    unsafe { parapet_rmpadjust(address, size as u64, attributes.0) }
 }
 
 /// Returns when no CPU has a translation of this guest's that is older than the call, at any VMPL

@@ -7,7 +7,7 @@
 //! * [`msr_protocol`], [`ghcb`]: what is asked of it, without and with a shared page
 //! * [`foreign`]: pages that somebody else may write
 //! * [`features`], [`cpuid`]: what the image insists on
-//! * [`vmsa`]: the page that holds a vCPU
+//! * [`rmp`], [`vmsa`]: what the instructions on pages say; the page that holds a vCPU
 //! * [`messages`], [`certificates`]: the firmware's reports
 //! * [`guest_pages`]: what the guest gets of the secrets page
 //!
@@ -25,4 +25,5 @@ pub mod ghcb;
 pub mod guest_pages;
 pub mod messages;
 pub mod msr_protocol;
+pub mod rmp;
 pub mod vmsa;

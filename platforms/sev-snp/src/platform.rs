@@ -10,6 +10,7 @@ use parapet_snp::ghcb::Ghcb;
 use parapet_snp::guest_pages::make_guest_secrets;
 use parapet_snp::messages::Channel;
 use parapet_snp::msr_protocol;
+use parapet_snp::rmp::page_result;
 use parapet_snp::vmsa::Start;
 use snp_defs::PAGE_SIZE;
 use snp_defs::msr::terminate;
@@ -29,7 +30,7 @@ use x86_64::registers::control::{Cr0, Cr3, Cr4, Efer};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::entry;
-use crate::instructions::{self, RmpOutcome, pvalidate, rmpadjust};
+use crate::instructions::{self, pvalidate, rmpadjust};
 use crate::pages;
 use crate::reports;
 use crate::trap;
@@ -158,20 +159,6 @@ fn rmp_size(page: Page) -> RmpSize {
     match page.size() {
         PageSize::Size4K => RmpSize::Size4K,
         PageSize::Size2M => RmpSize::Size2M,
-    }
-}
-
-/// What an instruction's result means to the core.
-#[inline]
-fn page_result(outcome: RmpOutcome) -> Result<(), PageError> {
-    const SUCCESS: u32 = RmpResult::Success as u32;
-    const SIZE_MISMATCH: u32 = RmpResult::FailSizeMismatch as u32;
-    match outcome {
-        RmpOutcome::Result(SUCCESS, false) => Ok(()),
-        RmpOutcome::Result(SUCCESS, true) => Err(PageError::Unchanged),
-        RmpOutcome::Result(SIZE_MISMATCH, _) => Err(PageError::SizeMismatch),
-        RmpOutcome::Result(code, _) => Err(PageError::Refused(code)),
-        RmpOutcome::Missing => Err(PageError::NotPresent),
     }
 }
 

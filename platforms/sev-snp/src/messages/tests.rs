@@ -467,3 +467,60 @@ fn an_answer_that_does_not_fit_is_refused() {
         );
     }
 }
+
+#[test]
+fn no_behaviour_of_the_host_breaks_the_two_rules() {
+    let mut state = 1u64;
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let (mut answered, mut closed) = (0, 0);
+    for _ in 0..300 {
+        let host: Vec<Host> = (0..40)
+            .map(|_| match random(40) {
+                0 => Host::FirmwareError,
+                1 => Host::DeliversAndSaysBusy,
+                2 => Host::Nothing,
+                3 => Host::Flips(random(RESPONSE_SIZE as u64) as usize),
+                4 => Host::Refuses,
+                5..15 => Host::CertificatesNeed(random(8)),
+                15..30 => Host::Busy,
+                _ => Host::Honest,
+            })
+            .collect();
+        let mut firmware = Firmware::new();
+        let mut carrier = Carried::by(&mut firmware, &host);
+        let mut channel = channel();
+        for _ in 0..12 {
+            let data = [random(3) as u8; 64];
+            let room = match random(2) {
+                0 => None,
+                _ => Some(CertificateRoom {
+                    offered: random(3),
+                    most: 4,
+                }),
+            };
+            let mut report = [0; REPORT_SIZE];
+            match channel.report(&mut carrier, &data, &mut report, room) {
+                Ok(_) => {
+                    assert_eq!(report[0x50..0x90], data, "an answer to another question");
+                    answered += 1;
+                }
+                Err(EvidenceError::Closed) => {
+                    assert_eq!(channel.key, [0; 32]);
+                    closed += 1;
+                }
+                Err(EvidenceError::Busy | EvidenceError::CertificatesNeed(_)) => (),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        carrier.check_counters();
+    }
+    assert!(
+        answered > 300 && closed > 300,
+        "{answered} answered, {closed} closed"
+    );
+}

@@ -1,16 +1,50 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The bare-metal hypervisor that makes an SEV-SNP machine out of stock QEMU.
 //!
-//! The rules of the machine are in the library; here is what touches hardware.
+//! What the machine's rules are is decided in the library, which runs in tests on any host. Here is
+//! what touches hardware:
+//!
+//! | module | what |
+//! |---|---|
+//! | `host` | the machine that QEMU gives: processors, memory, interrupts, log, inputs |
+//! | `svm` | control blocks and the world switch |
+//! | `npt`, `guest_memory`, `linear` | memory of the guest: nested tables, backings, by linear address |
+//! | `start`, `loader` | from the first line of Rust to the first vCPU |
+//! | `machine`, `vcpu` | what all vCPUs share, and what each has for itself |
+//! | `run`, `exits`, `execute`, `services` | the loop: enter, serve the exit, enter again |
+//! | `diary`, `end_of_run`, `reasons` | what is told about a run |
 #![cfg_attr(target_os = "none", no_std, no_main)]
+
+/// Declares modules that exist on bare metal only.
+macro_rules! bare_metal {
+    ($($module:ident),* $(,)?) => {
+        $(#[cfg(target_os = "none")] mod $module;)*
+    };
+}
 
 #[cfg(target_os = "none")]
 extern crate alloc;
 
-#[cfg(target_os = "none")]
-mod host;
-#[cfg(target_os = "none")]
-mod start;
+bare_metal!(
+    devices_host,
+    diary,
+    end_of_run,
+    execute,
+    exits,
+    guest_memory,
+    host,
+    linear,
+    loader,
+    machine,
+    npt,
+    reasons,
+    run,
+    services,
+    start,
+    svm,
+    vcpu,
+);
+
 #[cfg(target_os = "none")]
 use start::application_processor;
 

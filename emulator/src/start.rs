@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the first line of Rust to the run loop of each vCPU.
 
+use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use emulator::config::Config;
-use emulator_defs::config::FILE_CONFIG;
+use emulator_defs::config::{FILE_CONFIG, FILE_IGVM};
 use emulator_defs::exit::RunEnd;
 use log::error;
 
 use crate::host::cpu::{Processor, continue_on_stack};
 use crate::host::end::end;
-use crate::host::instructions::{halt_forever, out8};
+use crate::host::instructions::{halt_forever, out8, rdtsc};
 use crate::host::{self, apic, fw_cfg, heap, smp, time, traps};
+use crate::machine::Machine;
+use crate::{loader, run};
 
 /// Entry from `host::boot`, on the boot stack.
 #[unsafe(no_mangle)]
@@ -28,9 +31,20 @@ extern "sysv64" fn boot_main(_start_info: u32) -> ! {
 }
 
 /// Ends the run because an input is missing or wrong.
-fn refuse(arguments: core::fmt::Arguments<'_>) -> ! {
-    error!("{arguments}");
+fn refuse(why: fmt::Arguments<'_>) -> ! {
+    error!("{why}");
     end(RunEnd::BadInput)
+}
+
+/// A file that has to be there.
+fn input(name: &str) -> &'static [u8] {
+    let Some(file) = fw_cfg::find(name) else {
+        refuse(format_args!("the fw_cfg file {name} is missing"));
+    };
+    let Some(bytes) = fw_cfg::bytes(file) else {
+        refuse(format_args!("QEMU does not give the fw_cfg file {name}"));
+    };
+    bytes
 }
 
 extern "sysv64" fn bootstrap() -> ! {
@@ -39,32 +53,44 @@ extern "sysv64" fn bootstrap() -> ! {
     if !fw_cfg::present() {
         refuse(format_args!("QEMU has no fw_cfg device"));
     }
-    let Some(file) = fw_cfg::find(FILE_CONFIG) else {
-        refuse(format_args!("the fw_cfg file {FILE_CONFIG} is missing"));
-    };
-    let Some(text) = fw_cfg::bytes(file) else {
-        refuse(format_args!("QEMU does not give {FILE_CONFIG}"));
-    };
-    let config = match Config::parse(text) {
+    let config = match Config::parse(input(FILE_CONFIG)) {
         Ok(config) => config,
         Err(wrong) => refuse(format_args!("{wrong}")),
     };
     log::set_max_level(config.log);
     log::debug!("{config:?}, TSC at {} Hz", time::tsc_hz());
+    let machine = match Machine::create(config) {
+        Ok(machine) => machine,
+        Err(needed) => refuse(format_args!(
+            "QEMU has too little memory: a guest with {} MiB takes -m {}M",
+            config.memory >> 20,
+            needed >> 20
+        )),
+    };
     if let Err(index) = smp::start_all(config.cpus) {
         refuse(format_args!(
-            "processor {index} of {} does not start: does QEMU have -smp {}?",
-            config.cpus, config.cpus
+            "processor {index} does not start: the options say {} vCPUs, and QEMU's -smp less",
+            config.cpus
         ));
     }
-    log::info!("{} processors", config.cpus);
-    end(RunEnd::PowerOff)
+    let started = rdtsc();
+    if let Err(refused) = loader::load(machine, input(FILE_IGVM)) {
+        refuse(format_args!("{refused}"));
+    }
+    machine.started.store(rdtsc(), Ordering::SeqCst);
+    log::debug!(
+        "loaded in {} ms",
+        (rdtsc() - started) * 1000 / time::tsc_hz()
+    );
+    run::run(machine, 0)
 }
 
 /// Entry of every processor but the first, from `host::smp`.
 pub(crate) fn application_processor(index: u32) -> ! {
-    log::debug!("processor {index} is up");
-    halt_forever()
+    match Machine::get() {
+        Some(machine) => run::run(machine, index),
+        None => halt_forever(),
+    }
 }
 
 #[panic_handler]

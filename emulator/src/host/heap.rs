@@ -43,6 +43,11 @@ impl Pages {
         self.end.store(range.end, Ordering::Relaxed);
     }
 
+    /// End (exclusive) of the range.
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
+    }
+
     /// A range of `length` bytes (rounded up to pages) at a multiple of `align`.
     ///
     /// # Panics

@@ -106,11 +106,3 @@ pub(crate) fn initialize() {
     let _ = log::set_logger(&LOGGER);
     log::set_max_level(LevelFilter::Info);
 }
-
-/// A line of the report that explains why the run ended.
-#[macro_export]
-macro_rules! report {
-    ($($argument:tt)*) => {
-        $crate::host::log::line(emulator_defs::config::LINE_REPORT, format_args!($($argument)*))
-    };
-}

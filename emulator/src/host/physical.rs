@@ -8,7 +8,7 @@
 //! emulator's own data come from [`super::heap`] only, and guests are given none of those.
 
 use core::arch::asm;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::boot::IDENTITY_END;
 
@@ -101,4 +101,20 @@ pub(crate) fn word(address: u64) -> &'static AtomicU64 {
     // SAFETY: mapped for ever and aligned (both checked); atomics allow concurrent access, and
     // whoever else writes there does so with aligned eight-byte accesses or string copies.
     unsafe { &*(address as *const AtomicU64) }
+}
+
+/// Aligned words of memory that several processors use.
+pub(crate) fn words(address: u64, count: usize) -> &'static [AtomicU64] {
+    check(address, 8 * count);
+    assert!(address.is_multiple_of(8));
+    // SAFETY: as for `word`.
+    unsafe { core::slice::from_raw_parts(address as *const AtomicU64, count) }
+}
+
+/// An aligned half word of memory that several processors use.
+pub(crate) fn half_word(address: u64) -> &'static AtomicU32 {
+    check(address, 4);
+    assert!(address.is_multiple_of(4));
+    // SAFETY: as for `word`.
+    unsafe { &*(address as *const AtomicU32) }
 }

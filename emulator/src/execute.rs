@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Instructions that the emulator executes in place of QEMU's processor: those that SNP adds, and
+//! those whose result differs in an SNP guest.
+
+use emulator::decode::Operation;
+use emulator::paging::{CR0_PG, CR4_PAE, EFER_LMA, Fault, Translation};
+use emulator::snp::rmp::{Caller, Instruction, Operand};
+use snp_defs::exit;
+use snp_defs::msr;
+use snp_defs::rmp::{RmpAttributes, RmpResult, RmpSize};
+use snp_defs::vmsa::EFER_SVME;
+
+use crate::end_of_run::say;
+use crate::host::instructions::rdtsc;
+use crate::vcpu::{Level, Vcpu};
+
+const UD: u8 = 6;
+const GP: u8 = 13;
+const PF: u8 = 14;
+
+const MSR_EFER: u32 = 0xC000_0080;
+const MSR_PAT: u32 = 0x277;
+const MSR_TSC: u32 = 0x10;
+
+const EFER_SCE: u64 = 1 << 0;
+const EFER_LME: u64 = 1 << 8;
+const EFER_NXE: u64 = 1 << 11;
+const EFER_FFXSR: u64 = 1 << 14;
+
+const CR0_PE: u64 = 1 << 0;
+const CR0_TS: u64 = 1 << 3;
+const CR0_ET: u64 = 1 << 4;
+const CR0_NW: u64 = 1 << 29;
+const CR0_CD: u64 = 1 << 30;
+
+const FLAG_CF: u64 = 1 << 0;
+/// CF, PF, AF, ZF, SF, OF.
+const FLAGS_STATUS: u64 = 1 << 0 | 1 << 2 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 11;
+
+/// How an instruction of the RMP goes on.
+enum Then {
+    /// It has retired.
+    Retire,
+    /// It starts over.
+    Again,
+}
+
+fn map<T, U>(instruction: Instruction<T>, convert: impl FnOnce(T) -> U) -> Instruction<U> {
+    match instruction {
+        Instruction::Done(done) => Instruction::Done(convert(done)),
+        Instruction::GeneralProtection => Instruction::GeneralProtection,
+        Instruction::NotValidated => Instruction::NotValidated,
+        Instruction::Mmio => Instruction::Mmio,
+        Instruction::Host(duty) => Instruction::Host(duty),
+        Instruction::Violation(rule) => Instruction::Violation(rule),
+    }
+}
+
+impl Level {
+    /// A general register by its number in machine code.
+    pub(crate) fn register(&self, number: u8) -> u64 {
+        let gprs = &self.gprs;
+        match number & 0xF {
+            0 => self.block.save.rax,
+            1 => gprs.rcx,
+            2 => gprs.rdx,
+            3 => gprs.rbx,
+            4 => self.block.save.rsp,
+            5 => gprs.rbp,
+            6 => gprs.rsi,
+            7 => gprs.rdi,
+            8 => gprs.r8,
+            9 => gprs.r9,
+            10 => gprs.r10,
+            11 => gprs.r11,
+            12 => gprs.r12,
+            13 => gprs.r13,
+            14 => gprs.r14,
+            _ => gprs.r15,
+        }
+    }
+
+    /// EAX and the flags after an instruction of the RMP (24594, PVALIDATE and RMPADJUST).
+    fn set_result(&mut self, result: RmpResult, carry: bool) {
+        let save = &mut self.block.save;
+        let value = result as u32;
+        save.rax = value.into();
+        let mut flags = 0;
+        if carry {
+            flags |= FLAG_CF;
+        }
+        if (value as u8).count_ones().is_multiple_of(2) {
+            flags |= 1 << 2;
+        }
+        if value == 0 {
+            flags |= 1 << 6;
+        }
+        save.rflags = save.rflags & !FLAGS_STATUS | flags;
+    }
+
+    fn is_64_bit(&self) -> bool {
+        self.block.save.efer & EFER_LMA != 0 && self.block.save.cs.attributes & (1 << 9) != 0
+    }
+
+    /// Whether CR0 may have this value (24593, 3.1.1 and 14.6).
+    fn cr0_is_legal(&self, cr0: u64) -> bool {
+        let save = &self.block.save;
+        let starts_paging = save.cr0 & CR0_PG == 0 && cr0 & CR0_PG != 0;
+        let goes_long = starts_paging && save.efer & EFER_LME != 0;
+        cr0 >> 32 == 0
+            && (cr0 & CR0_PG == 0 || cr0 & CR0_PE != 0)
+            && (cr0 & CR0_NW == 0 || cr0 & CR0_CD != 0)
+            && !(goes_long && (save.cr4 & CR4_PAE == 0 || save.cs.attributes & (1 << 9) != 0))
+            && !(self.is_64_bit() && cr0 & CR0_PG == 0)
+    }
+
+    /// Writes CR0, and EFER.LMA with it.
+    fn set_cr0(&mut self, cr0: u64) {
+        let save = &mut self.block.save;
+        save.cr0 = cr0 | CR0_ET;
+        if cr0 & CR0_PG != 0 && save.efer & EFER_LME != 0 {
+            save.efer |= EFER_LMA;
+        } else {
+            save.efer &= !EFER_LMA;
+        }
+    }
+
+    /// Writes EFER; false: #GP. EFER.SVME stays set: hardware keeps it so for a VMSA that runs.
+    fn set_efer(&mut self, value: u64) -> bool {
+        const KNOWN: u64 = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_SVME | EFER_FFXSR;
+        let save = &mut self.block.save;
+        let changes_mode = (save.efer ^ value) & EFER_LME != 0 && save.cr0 & CR0_PG != 0;
+        if value & !KNOWN != 0 || changes_mode {
+            return false;
+        }
+        save.efer = value & !EFER_LMA | save.efer & EFER_LMA | EFER_SVME;
+        true
+    }
+
+    /// SEV_STATUS as this level sees it.
+    fn sev_status(&self) -> u64 {
+        msr::status::SEV | msr::status::ES | self.sev_features << 2
+    }
+}
+
+impl Vcpu {
+    /// RDMSR or WRMSR: the registers that an SNP guest has without its host, else #VC.
+    pub(crate) fn model_specific(&mut self, vmpl: u8) {
+        let level = self.level(vmpl);
+        let number = level.gprs.rcx as u32;
+        let is_write = level.block.control.exit_info1 & 1 != 0;
+        let ours = matches!(
+            number,
+            MSR_EFER | MSR_PAT | MSR_TSC | msr::GHCB | msr::SEV_STATUS
+        );
+        if !ours {
+            return self.raise_vc(vmpl, exit::MSR);
+        }
+        let operation = if is_write {
+            Operation::Wrmsr
+        } else {
+            Operation::Rdmsr
+        };
+        let instruction = self.instruction(vmpl);
+        if instruction.operation != operation {
+            return;
+        }
+        let level = self.level(vmpl);
+        let legal = if is_write {
+            let value = level.block.save.rax & 0xFFFF_FFFF | level.gprs.rdx << 32;
+            match number {
+                MSR_EFER => level.set_efer(value),
+                MSR_PAT => {
+                    level.block.save.g_pat = value;
+                    true
+                }
+                msr::GHCB => {
+                    level.ghcb.msr = value;
+                    true
+                }
+                _ => false,
+            }
+        } else {
+            let value = match number {
+                MSR_EFER => level.block.save.efer,
+                MSR_PAT => level.block.save.g_pat,
+                MSR_TSC => rdtsc(),
+                msr::GHCB => level.ghcb.msr,
+                _ => level.sev_status(),
+            };
+            level.block.save.rax = value & 0xFFFF_FFFF;
+            level.gprs.rdx = value >> 32;
+            true
+        };
+        if legal {
+            level.advance(instruction.length);
+        } else {
+            level.raise(GP, Some(0));
+        }
+    }
+
+    /// A write of CR0. Paging on or off changes which view of memory is at the root.
+    pub(crate) fn write_cr0(&mut self, vmpl: u8) {
+        let instruction = self.instruction(vmpl);
+        let level = self.level(vmpl);
+        let cr0 = level.block.save.cr0;
+        let value = match instruction.operation {
+            Operation::MovToCr {
+                register: 0,
+                source,
+            } => {
+                let value = level.register(source);
+                if level.is_64_bit() {
+                    value
+                } else {
+                    value & 0xFFFF_FFFF
+                }
+            }
+            Operation::Clts => cr0 & !CR0_TS,
+            // LMSW sets PE, but does not clear it.
+            Operation::Lmsw { source } => cr0 & !0xE | level.register(source) & 0xF,
+            Operation::Other => self.end(vmpl, emulator_defs::exit::RunEnd::Unsupported, |_| {
+                say(format_args!(
+                    "VMPL{vmpl} writes CR0 by an instruction that the emulator does not decode"
+                ));
+            }),
+            // Overwritten since: it executes again.
+            _ => return,
+        };
+        if level.cr0_is_legal(value) {
+            level.set_cr0(value);
+            level.advance(instruction.length);
+        } else {
+            level.raise(GP, Some(0));
+        }
+    }
+
+    /// #UD: an instruction that QEMU's processor does not have, or a genuine one.
+    pub(crate) fn undefined(&mut self, vmpl: u8) {
+        let instruction = self.instruction(vmpl);
+        let then = match instruction.operation {
+            Operation::Pvalidate | Operation::Rmpadjust | Operation::Rmpquery => {
+                self.reverse_map(vmpl, instruction.operation)
+            }
+            Operation::Invlpgb | Operation::Tlbsync => {
+                let level = self.level(vmpl);
+                if level.block.save.cpl != 0 {
+                    level.raise(GP, Some(0));
+                    return;
+                }
+                // INVLPGB could leave the work to TLBSYNC; that both do it costs little, and a
+                // guest that forgets TLBSYNC is found by nobody's hardware either.
+                self.machine.flush_others(self.shared.index);
+                Then::Retire
+            }
+            _ => {
+                self.level(vmpl).raise(UD, None);
+                Then::Again
+            }
+        };
+        if matches!(then, Then::Retire) {
+            self.level(vmpl).advance(instruction.length);
+        }
+    }
+
+    /// The page that RAX names, as for a one-byte read (24594, PVALIDATE); a fault is raised.
+    fn operand(&mut self, vmpl: u8) -> Option<Operand> {
+        let linear = self.linear(vmpl);
+        let level = self.level(vmpl);
+        let address = if level.is_64_bit() {
+            level.block.save.rax
+        } else {
+            level.block.save.rax & 0xFFFF_FFFF
+        };
+        match linear.translate(address) {
+            Ok(Translation {
+                gpa,
+                private,
+                page_size,
+                ..
+            }) => Some(Operand {
+                virtual_address: address,
+                gpa,
+                mapping: if page_size >= RmpSize::Size2M.bytes() {
+                    RmpSize::Size2M
+                } else {
+                    RmpSize::Size4K
+                },
+                c_bit: private,
+            }),
+            Err(Fault::NotCanonical) => {
+                level.raise(GP, Some(0));
+                None
+            }
+            Err(Fault::NotPresent | Fault::Table(_)) => {
+                level.block.save.cr2 = address;
+                level.raise(PF, Some(0));
+                None
+            }
+            Err(Fault::Reserved) => {
+                level.block.save.cr2 = address;
+                level.raise(PF, Some(1 | 1 << 3));
+                None
+            }
+        }
+    }
+
+    /// PVALIDATE, RMPADJUST or RMPQUERY.
+    fn reverse_map(&mut self, vmpl: u8, operation: Operation) -> Then {
+        let machine = self.machine;
+        let level = self.level(vmpl);
+        let caller = Caller {
+            vmpl,
+            cpl: level.block.save.cpl,
+        };
+        if caller.cpl != 0 {
+            level.raise(GP, Some(0));
+            return Then::Again;
+        }
+        let (rcx, rdx) = (level.gprs.rcx, level.gprs.rdx);
+        let Some(operand) = self.operand(vmpl) else {
+            return Then::Again;
+        };
+        let changed = &mut |change| machine.apply(change);
+        let attributes = RmpAttributes(rdx);
+        let outcome = match operation {
+            Operation::Pvalidate => map(
+                machine.rmp.pvalidate(caller, &operand, rcx, rdx, changed),
+                |done| (done.result, done.unchanged, None),
+            ),
+            Operation::Rmpadjust => map(
+                machine
+                    .rmp
+                    .rmpadjust(caller, &operand, rcx, attributes, changed),
+                |done| (done.result, false, None),
+            ),
+            _ => map(
+                machine.rmp.rmpquery(caller, &operand, attributes),
+                |done| (done.result, false, Some(done)),
+            ),
+        };
+        match outcome {
+            Instruction::Done((result, carry, query)) => {
+                let level = self.level(vmpl);
+                level.set_result(result, carry);
+                if let Some(query) = query
+                    && result == RmpResult::Success
+                {
+                    level.gprs.rcx = query.size as u64;
+                    level.gprs.rdx = query.attributes.0;
+                }
+                Then::Retire
+            }
+            Instruction::GeneralProtection => {
+                self.level(vmpl).raise(GP, Some(0));
+                Then::Again
+            }
+            Instruction::NotValidated => {
+                self.raise_vc(vmpl, exit::PAGE_NOT_VALIDATED);
+                Then::Again
+            }
+            Instruction::Mmio => {
+                self.raise_vc(vmpl, exit::NPF);
+                Then::Again
+            }
+            Instruction::Host(duty) => {
+                machine
+                    .rmp
+                    .serve(duty, &mut |change| machine.apply(change));
+                Then::Again
+            }
+            Instruction::Violation(rule) => self.violation(vmpl, &rule),
+        }
+    }
+}

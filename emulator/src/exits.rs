@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What happens at an exit. Three kinds, as on an SNP host (24593, 15.35.4): automatic exits, which
+//! the host serves; what the guest serves itself after #VC; and what the emulator executes in place
+//! of the processor.
+
+use emulator::decode::{Instruction, Operation, decode};
+use emulator::exception::{self, Undeliverable};
+use emulator::paging::{EFER_LMA, Mode};
+use emulator::snp::ghcb::{self, Outcome};
+use emulator::snp::rmp::{Access, Decision};
+use emulator::snp::rule::Rule;
+use emulator::snp::vmsa::Refusal;
+use emulator_defs::exit::RunEnd;
+use emulator_defs::layout::C_BIT;
+use snp_defs::exit;
+
+use crate::end_of_run::{end_run, say, say_registers};
+use crate::guest_memory::View;
+use crate::linear::Linear;
+use crate::machine::VMPLS;
+use crate::npt::Rights;
+use crate::services::Services;
+use crate::vcpu::{RunState, Vcpu};
+
+/// CS.L in the form of a VMCB's attributes.
+const ATTRIBUTE_LONG: u16 = 1 << 9;
+
+impl Vcpu {
+    /// Serves the exit of a level.
+    pub(crate) fn serve(&mut self, vmpl: u8, code: u64) {
+        match code {
+            exit::INTR | exit::NMI => self.take_interrupts(),
+            exit::SMI => {}
+            exit::NPF => self.nested_page_fault(vmpl),
+            exit::VMMCALL => self.vmmcall(vmpl),
+            exit::UD => self.undefined(vmpl),
+            exit::MSR => self.model_specific(vmpl),
+            exit::CR0_WRITE => self.write_cr0(vmpl),
+            exit::HLT => {
+                if self.expect(vmpl, Operation::Hlt) {
+                    self.level(vmpl).run_state = RunState::Halted;
+                }
+            }
+            // The handler returns: the next NMI may come. (One instruction early: IRET itself
+            // has not executed yet.)
+            exit::IRET => self.level(vmpl).nmi_masked = false,
+            exit::DR0_READ..=0x2F
+            | exit::DR0_WRITE..=0x3F
+            | exit::RDPMC
+            | exit::CPUID
+            | exit::INVD
+            | exit::INVLPGA
+            | exit::IOIO
+            | exit::VMRUN
+            | exit::VMLOAD
+            | exit::VMSAVE
+            | exit::STGI
+            | exit::CLGI
+            | exit::SKINIT
+            | exit::WBINVD
+            | exit::MONITOR
+            | exit::MWAIT
+            | exit::XSETBV
+            | 0x7D => self.raise_vc(vmpl, code),
+            exit::SHUTDOWN => self.end(vmpl, RunEnd::Shutdown, |_| {
+                say(format_args!("VMPL{vmpl} shut down (triple fault)"));
+            }),
+            _ => self.end(vmpl, RunEnd::EmulatorFault, |_| {
+                say(format_args!(
+                    "VMPL{vmpl} stopped with exit {code:#x}, which the emulator does not expect"
+                ));
+            }),
+        }
+    }
+
+    /// Ends the run at this level, with its registers in the report.
+    pub(crate) fn end(&self, vmpl: u8, how: RunEnd, explain: impl FnOnce(&Self)) -> ! {
+        end_run(self.machine, self.shared, how, |_| {
+            explain(self);
+            let level = &self.levels[usize::from(vmpl)];
+            say_registers(&level.block, &level.gprs);
+        })
+    }
+
+    /// Ends the run because a rule is broken.
+    pub(crate) fn violation(&self, vmpl: u8, rule: &Rule) -> ! {
+        self.end(vmpl, RunEnd::RuleViolation, |_| {
+            say(format_args!("VMPL{vmpl} broke a rule: {rule}"));
+            say(format_args!("the rule: {}", rule.source()));
+        })
+    }
+
+    /// Ends the run because a VMSA can't be run.
+    pub(crate) fn vmsa_refused(&self, vmpl: u8, gpa: u64, refusal: Refusal) -> ! {
+        self.violation(vmpl, &Rule::VmsaRefused { gpa, refusal })
+    }
+
+    /// The memory of a level in its present mode.
+    pub(crate) fn linear(&self, vmpl: u8) -> Linear<'static> {
+        let mode = Mode::of(&self.levels[usize::from(vmpl)].block.save);
+        Linear::new(self.machine, vmpl, mode)
+    }
+
+    /// Decodes the instruction that was intercepted.
+    pub(crate) fn instruction(&self, vmpl: u8) -> Instruction {
+        let save = &self.levels[usize::from(vmpl)].block.save;
+        let long = save.efer & EFER_LMA != 0 && save.cs.attributes & ATTRIBUTE_LONG != 0;
+        let address = if long {
+            save.rip
+        } else {
+            save.cs.base.wrapping_add(save.rip) & 0xFFFF_FFFF
+        };
+        let (bytes, length) = self.linear(vmpl).code(address);
+        decode(&bytes[..length], long)
+    }
+
+    /// Continues after the intercepted instruction if it is the one that the exit says. If not, it
+    /// was overwritten since, and it executes again.
+    fn expect(&mut self, vmpl: u8, operation: Operation) -> bool {
+        let instruction = self.instruction(vmpl);
+        let as_expected = instruction.operation == operation;
+        if as_expected {
+            self.level(vmpl).advance(instruction.length);
+        }
+        as_expected
+    }
+
+    /// Delivers #VC with this error code.
+    pub(crate) fn raise_vc(&mut self, vmpl: u8, code: u64) {
+        let linear = self.linear(vmpl);
+        let level = self.level(vmpl);
+        level.block.control.interrupt_shadow = 0;
+        // What was interrupted by this executes again or is lost with it: a #VC at the delivery of
+        // an event would be a double fault, and there is no guest that lives with one.
+        let interrupted = level.reinject;
+        let result = exception::deliver(
+            &mut level.block.save,
+            &linear,
+            exception::VC,
+            code as u32,
+        );
+        let why = match (result, interrupted) {
+            (Ok(()), None) => return,
+            (Ok(()), Some(event)) => Err(event),
+            (Err(why), _) => Ok(why),
+        };
+        self.undeliverable(vmpl, code, why);
+    }
+
+    fn undeliverable(&self, vmpl: u8, code: u64, why: Result<Undeliverable, u64>) -> ! {
+        self.end(vmpl, RunEnd::Shutdown, |_| {
+            match why {
+                Ok(why) => say(format_args!(
+                    "VMPL{vmpl} can't take #VC with error code {code:#x}: {why}"
+                )),
+                Err(event) => say(format_args!(
+                    "VMPL{vmpl} gets #VC with error code {code:#x} while event {event:#x} is \
+                     delivered to it"
+                )),
+            }
+        })
+    }
+
+    /// A nested page fault: what the RMP says about it.
+    fn nested_page_fault(&mut self, vmpl: u8) {
+        let machine = self.machine;
+        let level = &self.levels[usize::from(vmpl)];
+        let (info, address) = (
+            level.block.control.exit_info1,
+            level.block.control.exit_info2,
+        );
+        let mode = Mode::of(&level.block.save);
+        let gpa = address & !(1 << C_BIT);
+        let table = info & exit::npf::TABLE != 0;
+        let user = level.block.save.cpl == 3;
+        let access = Access {
+            gpa,
+            c_bit: address & (1 << C_BIT) != 0 || !mode.has_c_bit(),
+            vmpl,
+            write: info & exit::npf::WRITE != 0,
+            fetch: info & exit::npf::FETCH != 0,
+            user,
+            table,
+        };
+        let decision = machine.rmp.check_then(&access, |decision| {
+            if let Decision::Map(leaf) = decision {
+                let view = View::of(leaf.private);
+                let Some(host) = machine.memory.host(leaf.gpa, view) else {
+                    return Decision::Mmio;
+                };
+                let rights = Rights::new(leaf.rights, user);
+                machine.tables[usize::from(vmpl)].map(view, gpa, host, leaf.size, rights);
+            }
+            decision
+        });
+        match decision {
+            Decision::Map(_) => {}
+            Decision::Host(duty) => machine
+                .rmp
+                .serve(duty, &mut |change| machine.apply(change)),
+            Decision::NotValidated => self.raise_vc(vmpl, exit::PAGE_NOT_VALIDATED),
+            Decision::Mmio if !access.fetch && !table => self.raise_vc(vmpl, exit::NPF),
+            Decision::Mmio => self.end(vmpl, RunEnd::RuleViolation, |_| {
+                say(format_args!(
+                    "VMPL{vmpl} {} at {gpa:#x}, where no memory is",
+                    if table {
+                        "has page tables"
+                    } else {
+                        "executes"
+                    }
+                ));
+            }),
+            Decision::Violation(rule) => self.violation(vmpl, &rule),
+        }
+    }
+
+    /// VMMCALL or VMGEXIT: the prefix makes the difference, and QEMU's processor ignores it.
+    fn vmmcall(&mut self, vmpl: u8) {
+        let instruction = self.instruction(vmpl);
+        match instruction.operation {
+            Operation::Vmgexit => {
+                self.level(vmpl).advance(instruction.length);
+                self.vmgexit(vmpl);
+            }
+            Operation::Vmmcall => self.raise_vc(vmpl, exit::VMMCALL),
+            // Overwritten since: it executes again.
+            _ => {}
+        }
+    }
+
+    /// The state of the protocol, and the services for it.
+    fn protocol(&mut self, vmpl: u8) -> (&mut ghcb::Level, Services<'_>) {
+        let present: [bool; VMPLS] = core::array::from_fn(|n| self.levels[n].vmsa.is_some());
+        let (machine, shared) = (self.machine, self.shared);
+        let level = &mut self.levels[usize::from(vmpl)];
+        let restricted = level.restricted();
+        let services = Services {
+            machine,
+            shared,
+            vmpl,
+            restricted,
+            lapic: &mut level.lapic,
+            nmi_masked: &mut level.nmi_masked,
+            present,
+        };
+        (&mut level.ghcb, services)
+    }
+
+    /// What a VMGEXIT is about to ask for, for the diary: the code of the MSR protocol, or the exit
+    /// code in the GHCB.
+    fn request_code(&mut self, vmpl: u8) -> u64 {
+        use emulator::snp::ghcb::HostServices;
+        let (level, mut services) = self.protocol(vmpl);
+        let code = level.msr & 0xFFF;
+        if code != 0 {
+            return code;
+        }
+        let mut bytes = [0; 8];
+        let offset = core::mem::offset_of!(snp_defs::ghcb::Ghcb, sw_exit_code) as u64;
+        match services.read_shared(level.msr.wrapping_add(offset), &mut bytes) {
+            Ok(()) => u64::from_le_bytes(bytes),
+            Err(_) => 0,
+        }
+    }
+
+    fn vmgexit(&mut self, vmpl: u8) {
+        let request = self.request_code(vmpl);
+        self.shared.diary.lock().request(vmpl, request);
+        let (level, mut services) = self.protocol(vmpl);
+        let outcome = ghcb::handle_vmgexit(level, &mut services);
+        match outcome {
+            Outcome::Resume => {}
+            Outcome::ResetHold => self.level(vmpl).run_state = RunState::ResetHold,
+            Outcome::RunVmpl(target) => self.run_vmpl(vmpl, target),
+            Outcome::Terminate(termination) => self.end(vmpl, RunEnd::Terminated, |_| {
+                say(format_args!(
+                    "VMPL{vmpl} asked to be terminated: reason set {}, code {}: {}",
+                    termination.set,
+                    termination.code,
+                    crate::reasons::in_words(termination)
+                ));
+            }),
+            Outcome::Violation(rule) => self.violation(vmpl, &rule),
+        }
+    }
+
+    /// RUN_VMPL: `target` is runnable, and the caller stops until it is asked for.
+    fn run_vmpl(&mut self, caller: u8, target: u8) {
+        if caller == target {
+            return;
+        }
+        if caller == 0
+            && let Some((rax, rcx)) = self.served.take()
+        {
+            let ticks = self.served_ticks;
+            self.shared.diary.lock().interval(rax, rcx, ticks);
+        }
+        if target == 0 && self.machine.config.bench {
+            let level = self.level(caller);
+            let registers = (level.block.save.rax, level.gprs.rcx);
+            self.served = Some(registers);
+            self.served_ticks = 0;
+        }
+        self.level(caller).run_state = RunState::Stopped;
+        self.level(target).run_state = RunState::Runnable;
+    }
+
+    /// The SIPI that an AP reset hold waits for has come.
+    pub(crate) fn release_reset_hold(&mut self, vmpl: u8) {
+        let (level, mut services) = self.protocol(vmpl);
+        level.release_reset_hold(&mut services);
+    }
+}

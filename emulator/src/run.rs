@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The loop of a vCPU: look at what others want, choose a level, enter it, serve its exit.
+
+use core::sync::atomic::Ordering;
+
+use emulator_defs::exit::RunEnd;
+
+use crate::diary::Exit;
+use crate::end_of_run::{end_run, say, stop};
+use crate::host::instructions::{clgi, rdtsc, stgi, wait_for_interrupt};
+use crate::host::apic;
+use crate::machine::{Machine, Request, State, take_interrupts};
+use crate::svm::enter;
+use crate::vcpu::Vcpu;
+
+/// Runs vCPU `index` on the calling processor.
+pub(crate) fn run(machine: &'static Machine, index: u32) -> ! {
+    crate::svm::initialize();
+    let mut vcpu = Vcpu::new(machine, index);
+    loop {
+        let requests = vcpu.shared.take_requests();
+        if requests & Request::STOP != 0 {
+            stop(vcpu.shared);
+        }
+        if requests & Request::ORDER != 0 {
+            vcpu.take_orders();
+        }
+        let now = rdtsc();
+        match vcpu.schedule(now) {
+            Some(vmpl) => vcpu.run_level(vmpl, now),
+            None => vcpu.sleep(),
+        }
+    }
+}
+
+impl Vcpu {
+    /// Enters a level and serves its exit.
+    fn run_level(&mut self, vmpl: u8, now: u64) {
+        if let Err((gpa, refusal)) = self.enter(vmpl) {
+            self.vmsa_refused(vmpl, gpa, refusal);
+        }
+        let machine = self.machine;
+        let shared = self.shared;
+        let mode = emulator::paging::Mode::of(&self.level(vmpl).block.save);
+        let level = &mut self.levels[usize::from(vmpl)];
+        level.block.control.nested_cr3 =
+            machine.tables[usize::from(vmpl)].root(mode.has_c_bit());
+        level.inject(machine);
+        self.arm_timer(now);
+        clgi();
+        if !shared.move_to(State::Guest) {
+            stgi();
+            self.levels[usize::from(vmpl)].not_entered();
+            return;
+        }
+        let level = &mut self.levels[usize::from(vmpl)];
+        let times = enter::enter(&mut level.block, &mut level.gprs, &self.host);
+        shared.exits.fetch_add(1, Ordering::SeqCst);
+        shared.come_back();
+        level.take_back_events();
+        let control = &level.block.control;
+        let exit = Exit {
+            tsc: times.exit,
+            vmpl,
+            code: control.exit_code & 0xFFFF_FFFF,
+            info1: control.exit_info1,
+            info2: control.exit_info2,
+            rip: level.block.save.rip,
+            ghcb: 0,
+        };
+        {
+            let mut diary = shared.diary.lock();
+            if vmpl != 0 && diary.until_guest.is_none() {
+                diary.until_guest = Some(diary.guest_ticks[0]);
+            }
+            diary.guest_ticks[usize::from(vmpl)] += times.guest();
+            diary.exit(exit);
+        }
+        if vmpl == 0 {
+            self.served_ticks += times.guest();
+        }
+        self.serve(vmpl, exit.code);
+        let mut diary = shared.diary.lock();
+        diary.emulator_ticks[usize::from(vmpl)] += rdtsc().saturating_sub(times.exit);
+    }
+
+    /// Sets the timer of the processor for what is due next.
+    fn arm_timer(&mut self, now: u64) {
+        let deadline = self.next_deadline();
+        if deadline != self.armed {
+            self.armed = deadline;
+            apic::start_timer_at(deadline, now);
+        }
+    }
+
+    /// Takes interrupts of the processor.
+    pub(crate) fn take_interrupts(&mut self) {
+        take_interrupts(self.machine, self.shared);
+        // It may have been the timer, early or in time.
+        self.armed = None;
+    }
+
+    /// Waits until something happens.
+    fn sleep(&mut self) {
+        // Whoever waits is not running: its VMSA is free.
+        self.leave();
+        let started = rdtsc();
+        self.arm_timer(started);
+        self.shared
+            .wakeable
+            .store(self.is_wakeable() || self.armed.is_some(), Ordering::SeqCst);
+        if self.shared.move_to(State::Idle) {
+            if self.is_deadlock() {
+                self.shared.come_back();
+                end_run(self.machine, self.shared, RunEnd::Deadlock, |_| {
+                    say(format_args!(
+                        "every vCPU is halted with interrupts disabled, and nothing can wake one"
+                    ));
+                });
+            }
+            // Between the look at the requests and HLT no interrupt is taken: it would be one that
+            // ends HLT.
+            wait_for_interrupt();
+            self.shared.come_back();
+        }
+        self.take_interrupts();
+        self.shared.wakeable.store(true, Ordering::SeqCst);
+        let mut diary = self.shared.diary.lock();
+        diary.idle_ticks += rdtsc().saturating_sub(started);
+    }
+
+    /// Whether all vCPUs sleep, and none can be woken.
+    fn is_deadlock(&self) -> bool {
+        self.machine.started.load(Ordering::SeqCst) != 0
+            && self.machine.vcpus.iter().all(|vcpu| {
+                vcpu.state.load(Ordering::SeqCst) == State::Idle as u32
+                    && !vcpu.wakeable.load(Ordering::SeqCst)
+                    && !vcpu.has_requests()
+            })
+    }
+}

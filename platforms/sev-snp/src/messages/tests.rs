@@ -480,14 +480,14 @@ fn no_behaviour_of_the_host_breaks_the_two_rules() {
     let (mut answered, mut closed) = (0, 0);
     for _ in 0..300 {
         let host: Vec<Host> = (0..40)
-            .map(|_| match random(40) {
+            .map(|_| match random(200) {
                 0 => Host::FirmwareError,
                 1 => Host::DeliversAndSaysBusy,
                 2 => Host::Nothing,
                 3 => Host::Flips(random(RESPONSE_SIZE as u64) as usize),
                 4 => Host::Refuses,
-                5..15 => Host::CertificatesNeed(random(8)),
-                15..30 => Host::Busy,
+                5..40 => Host::CertificatesNeed(random(8)),
+                40..100 => Host::Busy,
                 _ => Host::Honest,
             })
             .collect();

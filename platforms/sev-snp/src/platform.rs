@@ -265,12 +265,12 @@ unsafe impl Platform for Snp {
     }
 
     fn create_boot_vcpu(&self, state: VcpuState, start: &GuestStart) -> Result<(), VcpuError> {
-        /// PE, ET and PG.
-        const CR0: u64 = 0x8000_0011;
+        /// PE, ET, NE, WP and PG.
+        const CR0: u64 = 0x8001_0031;
         /// PAE.
         const CR4: u64 = 0x20;
-        /// LME and LMA.
-        const EFER: u64 = 0x500;
+        /// LME, LMA and NXE.
+        const EFER: u64 = 0xD00;
         let features = sev_features::SNP_ACTIVE;
         pages::vmsa(state).fill(&Start {
             vmpl: self.guest_vmpl,

@@ -15,14 +15,17 @@
 //! * [`platform`]: the verbs that a platform supplies
 //! * [`run`]: the start of each CPU, and the one loop
 //! * [`guest`]: what enters and leaves: registers, exits, calling areas, vCPUs
+//! * [`machine`]: what all CPUs share
 //! * [`memory`]: pages, who has them, copies from and to the guest's memory
 //! * [`cpu`]: the processor: traps, per-CPU data, locks
 //! * [`fatal`]: the end
 #![no_std]
 
+pub mod calls;
 pub mod cpu;
 pub mod fatal;
 pub mod guest;
+pub mod machine;
 pub mod memory;
 pub mod platform;
 #[cfg(target_os = "none")]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The calling area: a page of the guest's for each vCPU (58019, 4.1).
+//! The calling area: a page of the guest's for each vCPU (58019, 5, table 2).
 
 /// Offset of `call_pending`: the guest sets it to 1 before it calls, the SVSM swaps 0 in.
 pub const CALL_PENDING: u64 = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The core protocol (58019, 7).
+//! The core protocol (58019, 6).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -26,7 +26,9 @@ pub const QUERY_PROTOCOL: u32 = 6;
 pub const CONFIGURE_VTOM: u32 = 7;
 
 /// Head of a list of pages (PVALIDATE, DEPOSIT_MEM, WITHDRAW_MEM); 8-byte aligned, and the list ends in the same 4K page.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ListHeader {
     /// Number of entries.
@@ -42,14 +44,21 @@ pub const LIST_MAX_ENTRIES: usize = 511;
 
 /// An entry of PVALIDATE: bits 1:0 size (0 = 4K, 1 = 2M), 2 validate, 3 ignore "no change",
 /// 11:4 zero, 63:12 page number.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(transparent)]
 pub struct PvalidateEntry(pub u64);
 
 impl PvalidateEntry {
     /// An entry for the page at `gpa`.
     pub const fn new(gpa: u64, huge: bool, validate: bool, ignore_unchanged: bool) -> Self {
-        Self((gpa & !0xFFF) | huge as u64 | ((validate as u64) << 2) | ((ignore_unchanged as u64) << 3))
+        Self(
+            (gpa & !0xFFF)
+                | huge as u64
+                | ((validate as u64) << 2)
+                | ((ignore_unchanged as u64) << 3),
+        )
     }
 
     /// Size field: 0 = 4K, 1 = 2M, else reserved.
@@ -80,5 +89,36 @@ impl PvalidateEntry {
 
 /// PVALIDATE failed: this plus the instruction's own result.
 pub const PVALIDATE_FAIL: u64 = 0;
+/// The pages are of another size (the instruction's FAIL_SIZEMISMATCH).
+pub const PVALIDATE_FAIL_SIZE_MISMATCH: u64 = 6;
 /// PVALIDATE changed nothing, and the entry does not say to ignore that.
 pub const PVALIDATE_FAIL_UNCHANGED: u64 = 0x10;
+/// PVALIDATE failed with a result that the manual does not have.
+pub const PVALIDATE_FAIL_UNKNOWN: u64 = 0x11;
+/// The vCPU executes, or is the caller (DELETE_VCPU; RMPADJUST's FAIL_INUSE).
+pub const FAIL_IN_USE: u64 = 3;
+
+/// Head of the list that WITHDRAW_MEM fills; addresses of 4K pages follow it (58019, table 8).
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct WithdrawHeader {
+    /// Number of entries.
+    pub entries: u16,
+    /// Not used.
+    pub unused: [u8; 6],
+}
+
+/// RCX of QUERY_PROTOCOL and its result: the protocol or the greatest version in bits 63:32, the wanted or the least
+/// version in bits 31:0 (58019, 6.7).
+pub const fn query(high: u32, low: u32) -> u64 {
+    ((high as u64) << 32) | low as u64
+}
+
+/// RCX of CONFIGURE_VTOM: the query (58019, table 9).
+pub const VTOM_QUERY: u64 = 1 << 0;
+/// RCX of CONFIGURE_VTOM: turn it on. Also the bit of the answer that says that it can be.
+pub const VTOM_ENABLE: u64 = 1 << 1;
+/// RCX of CONFIGURE_VTOM, to configure: bits that must be zero.
+pub const VTOM_RESERVED: u64 = 0xFE0;

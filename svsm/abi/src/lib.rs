@@ -8,7 +8,7 @@ pub mod calling_area;
 pub mod core_protocol;
 pub mod result;
 
-/// RAX of a call: the protocol in bits 63:32, the call in bits 31:0 (58019, 6).
+/// RAX of a call: the protocol in bits 63:32, the call in bits 31:0 (58019, 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallId {
     /// Number of the protocol.
@@ -20,7 +20,10 @@ pub struct CallId {
 impl CallId {
     /// From the caller's RAX.
     pub const fn from_rax(rax: u64) -> Self {
-        Self { protocol: (rax >> 32) as u32, call: rax as u32 }
+        Self {
+            protocol: (rax >> 32) as u32,
+            call: rax as u32,
+        }
     }
 
     /// As the caller's RAX.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Result codes: what a call returns in RAX (58019, table "SVSM result codes").
+//! Result codes: what a call returns in RAX (58019, 5, table 4).
 
 /// The result of a call, as RAX has it. A number of its own type, since protocols add codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ impl ResultCode {
     pub const UNSUPPORTED_CALL: Self = Self(0x8000_0002);
     /// An address is outside of what the caller may name.
     pub const INVALID_ADDRESS: Self = Self(0x8000_0003);
-    /// A structure is malformed.
+    /// A reserved value in `SVSM_CALL_PENDING`.
     pub const INVALID_FORMAT: Self = Self(0x8000_0004);
     /// A value is out of range.
     pub const INVALID_PARAMETER: Self = Self(0x8000_0005);

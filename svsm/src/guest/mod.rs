@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What enters from the guest and leaves to it.
 
+mod vcpus;
+mod view;
+
+pub use vcpus::{AddError, DeleteError, Deletion, Lease, Reservation, Vcpus};
+pub use view::{Marks, View};
+
 use crate::memory::Frame;
 
 /// Why a vCPU of the guest's stopped. A handler serves a variant no matter which platform raised it.
@@ -14,7 +20,7 @@ pub enum Exit {
     Running,
 }
 
-/// The registers of a call (58019, 6: RAX names the call; RCX, RDX, R8 and R9 are its arguments).
+/// The registers of a call (58019, 5: RAX names the call; RCX, RDX, R8 and R9 are its arguments).
 /// RAX takes the result code and the others take result values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "registers")]

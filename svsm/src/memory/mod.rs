@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pages: how they are named, who has them, and where they are mapped.
 
+pub(crate) mod custody;
 mod page;
 mod pool;
 mod tracker;
@@ -21,7 +22,7 @@ pub struct Fault;
 
 /// The guest's memory as the SVSM reads and writes it. Other vCPUs and the host change it at any time, so
 /// there are copies only, never references. An address that is not the guest's is not checked here but
-/// by `guest::Area`.
+/// by [`crate::guest::View`].
 pub trait GuestMemory: Sync {
     /// Copies from the guest. Each byte is read once.
     fn read(&self, gpa: u64, bytes: &mut [u8]) -> Result<(), Fault>;

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The guest's vCPUs: which pages hold one, on which CPU each runs, where its calling area is.
+//!
+//! # Who owns what
+//! An entry of the table is a word that says what it is used for, and its other fields belong to
+//! whoever moved that word:
+//!
+//! ```text
+//!   Free --reserve--> Making --publish--> Idle --claim--> Serving --drop--> Idle
+//!     ^                 |                  |
+//!     +------drop-------+                  +--begin_delete--> Deleting --finish--> Free
+//!     +-------------------------------------------------------------------------+
+//! ```
+//! * Idle: nobody's. The guest runs it, or waits.
+//! * Serving: its CPU reads and writes the state page and the calling area's address. It can't be
+//!   deleted now, and so the page can't go back to the guest while the SVSM writes registers into it.
+//! * Making, Deleting: the CPU that creates or deletes it, under the lock of the table.
+//!
+//! A CPU finds its vCPU through `current`, without a lock. A guest that wants another state on a CPU (Linux
+//! does, when it brings a CPU back) creates the new one, starts it and then deletes the old one: the one that was
+//! created last is current, the others wait to be deleted.
+#![forbid(unsafe_code)]
+
+use super::VcpuState;
+use crate::cpu::Lock;
+use crate::memory::{Frame, Page};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use svsm_launch::MAX_VCPUS;
+
+const CPUS: usize = MAX_VCPUS as usize;
+/// The most vCPUs at a time: two for each CPU.
+const ENTRIES: usize = 2 * CPUS;
+
+/// What an entry is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+enum Use {
+    Free = 0,
+    Making = 1,
+    Idle = 2,
+    Serving = 3,
+    Deleting = 4,
+}
+
+impl Use {
+    /// The word of an entry that is used so, for CPU `cpu`. The CPU is part of it so that a CPU which is late
+    /// can't claim an entry that was given to another one meanwhile.
+    const fn word(self, cpu: usize) -> u64 {
+        self as u64 | (cpu as u64) << 8
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    word: AtomicU64,
+    frame: AtomicU64,
+    address: AtomicUsize,
+    calling_area: AtomicU64,
+}
+
+impl Entry {
+    const FREE: Self = Self {
+        word: AtomicU64::new(Use::Free.word(0)),
+        frame: AtomicU64::new(0),
+        address: AtomicUsize::new(0),
+        calling_area: AtomicU64::new(0),
+    };
+
+    fn is_free(&self) -> bool {
+        self.word.load(Ordering::Acquire) == Use::Free.word(0)
+    }
+
+    fn cpu(&self) -> usize {
+        (self.word.load(Ordering::Relaxed) >> 8) as usize
+    }
+
+    fn state(&self) -> Option<VcpuState> {
+        let frame = Frame::new(self.frame.load(Ordering::Relaxed))?;
+        Some(VcpuState::new(frame, self.address.load(Ordering::Relaxed)))
+    }
+
+    fn calling_area(&self) -> u64 {
+        self.calling_area.load(Ordering::Relaxed)
+    }
+
+    fn exchange(&self, from: u64, to: u64) -> bool {
+        self.word
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+}
+
+/// Why a vCPU can't be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddError {
+    /// The table has no place.
+    Full,
+    /// A page is a calling area already.
+    InUse,
+}
+
+/// Why a vCPU can't be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteError {
+    /// No vCPU that the guest made has its state there.
+    Unknown,
+    /// It is the caller, or in the middle of a call.
+    InUse,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Vcpus {
+    entries: [Entry; ENTRIES],
+    /// For each CPU the number of its entry plus 1, or 0.
+    current: [AtomicUsize; CPUS],
+    change: Lock<()>,
+}
+
+/// Number of the entry of the first vCPU, the one that the SVSM made.
+const BOOT: usize = 0;
+
+impl Default for Vcpus {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Vcpus {
+    /// An empty table.
+    pub const fn new() -> Self {
+        Self {
+            entries: [const { Entry::FREE }; ENTRIES],
+            current: [const { AtomicUsize::new(0) }; CPUS],
+            change: Lock::new(()),
+        }
+    }
+
+    /// Sets a place aside for a vCPU on CPU `cpu`, with its state and its calling area at these pages. Neither may be a
+    /// calling area of another vCPU (58019, 6.3).
+    pub fn reserve(
+        &self,
+        state: VcpuState,
+        calling_area: Frame,
+        cpu: usize,
+    ) -> Result<Reservation<'_>, AddError> {
+        let _change = self.change.lock();
+        if self.is_calling_area(state.frame().into()) || self.is_calling_area(calling_area.into()) {
+            return Err(AddError::InUse);
+        }
+        let index = self
+            .entries
+            .iter()
+            .position(Entry::is_free)
+            .ok_or(AddError::Full)?;
+        let entry = &self.entries[index];
+        entry.frame.store(state.frame().gpa(), Ordering::Relaxed);
+        entry.address.store(state.address(), Ordering::Relaxed);
+        entry
+            .calling_area
+            .store(calling_area.gpa(), Ordering::Relaxed);
+        entry.word.store(Use::Making.word(cpu), Ordering::Release);
+        Ok(Reservation {
+            table: self,
+            index,
+            cpu,
+        })
+    }
+
+    /// Whether some of `page` is a calling area.
+    pub fn is_calling_area(&self, page: Page) -> bool {
+        let mut used = self.entries.iter().filter(|entry| !entry.is_free());
+        used.any(|entry| (page.gpa()..page.end()).contains(&entry.calling_area()))
+    }
+
+    /// The vCPU of CPU `cpu`, for as long as its exit is served.
+    pub fn claim(&self, cpu: usize) -> Option<Lease<'_>> {
+        let index = self
+            .current
+            .get(cpu)?
+            .load(Ordering::Acquire)
+            .checked_sub(1)?;
+        let entry = self.entries.get(index)?;
+        if !entry.exchange(Use::Idle.word(cpu), Use::Serving.word(cpu)) {
+            return None;
+        }
+        let Some(state) = entry.state() else {
+            entry.word.store(Use::Idle.word(cpu), Ordering::Release);
+            return None;
+        };
+        Some(Lease {
+            table: self,
+            index,
+            cpu,
+            state,
+        })
+    }
+
+    /// Starts to delete the vCPU whose state is at `frame`. The first vCPU is not the guest's to delete.
+    pub fn begin_delete(&self, frame: Frame) -> Result<Deletion<'_>, DeleteError> {
+        let _change = self.change.lock();
+        let found = self
+            .entries
+            .iter()
+            .enumerate()
+            .skip(BOOT + 1)
+            .find(|(_, entry)| {
+                !entry.is_free() && entry.frame.load(Ordering::Relaxed) == frame.gpa()
+            });
+        let (index, entry) = found.ok_or(DeleteError::Unknown)?;
+        let cpu = entry.cpu();
+        let state = entry.state().ok_or(DeleteError::Unknown)?;
+        // The caller's own state is being served, so it is refused here as well.
+        if !entry.exchange(Use::Idle.word(cpu), Use::Deleting.word(cpu)) {
+            return Err(DeleteError::InUse);
+        }
+        Ok(Deletion {
+            table: self,
+            index,
+            cpu,
+            state,
+        })
+    }
+
+    /// Where the first vCPU has its calling area: there the guest looks for news that concern no
+    /// vCPU in particular.
+    pub fn boot_calling_area(&self) -> Option<u64> {
+        let boot = &self.entries[BOOT];
+        (!boot.is_free()).then(|| boot.calling_area())
+    }
+}
+
+/// A place in the table for a vCPU that is being made. Dropped, it is free again.
+#[derive(Debug)]
+pub struct Reservation<'a> {
+    table: &'a Vcpus,
+    index: usize,
+    cpu: usize,
+}
+
+impl Reservation<'_> {
+    /// From now on it is its CPU's vCPU.
+    pub fn publish(self) {
+        let this = core::mem::ManuallyDrop::new(self);
+        this.table.entries[this.index]
+            .word
+            .store(Use::Idle.word(this.cpu), Ordering::Release);
+        if let Some(current) = this.table.current.get(this.cpu) {
+            current.store(this.index + 1, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.table.entries[self.index]
+            .word
+            .store(Use::Free.word(0), Ordering::Release);
+    }
+}
+
+/// A vCPU that its CPU serves. Dropped, it may be deleted.
+#[derive(Debug)]
+pub struct Lease<'a> {
+    table: &'a Vcpus,
+    index: usize,
+    cpu: usize,
+    state: VcpuState,
+}
+
+impl Lease<'_> {
+    /// Its state.
+    pub fn state(&self) -> VcpuState {
+        self.state
+    }
+
+    /// Guest-physical address of its calling area.
+    pub fn calling_area(&self) -> u64 {
+        self.table.entries[self.index].calling_area()
+    }
+
+    /// Moves its calling area; `false` where another vCPU has that page.
+    pub fn move_calling_area(&self, frame: Frame) -> bool {
+        let _change = self.table.change.lock();
+        let free = frame.gpa() == self.calling_area() || !self.table.is_calling_area(frame.into());
+        if free {
+            let entry = &self.table.entries[self.index];
+            entry.calling_area.store(frame.gpa(), Ordering::Relaxed);
+        }
+        free
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let word = Use::Idle.word(self.cpu);
+        self.table.entries[self.index]
+            .word
+            .store(word, Ordering::Release);
+    }
+}
+
+/// A vCPU that is being deleted. Dropped, it stays.
+#[derive(Debug)]
+pub struct Deletion<'a> {
+    table: &'a Vcpus,
+    index: usize,
+    cpu: usize,
+    state: VcpuState,
+}
+
+impl Deletion<'_> {
+    /// Its state.
+    pub fn state(&self) -> VcpuState {
+        self.state
+    }
+
+    /// The entry is free, and the CPU without a vCPU if this was its current one.
+    pub fn finish(self) {
+        let this = core::mem::ManuallyDrop::new(self);
+        let _change = this.table.change.lock();
+        if let Some(current) = this.table.current.get(this.cpu) {
+            // A newer one stays current.
+            let _ =
+                current.compare_exchange(this.index + 1, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+        this.table.entries[this.index]
+            .word
+            .store(Use::Free.word(0), Ordering::Release);
+    }
+}
+
+impl Drop for Deletion<'_> {
+    fn drop(&mut self) {
+        let word = Use::Idle.word(self.cpu);
+        self.table.entries[self.index]
+            .word
+            .store(word, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(number: u64) -> Frame {
+        Frame::new(number * 4096).unwrap()
+    }
+
+    fn state(number: u64) -> VcpuState {
+        VcpuState::new(frame(number), 0)
+    }
+
+    fn add(table: &Vcpus, number: u64, cpu: usize) {
+        table
+            .reserve(state(number), frame(number + 1000), cpu)
+            .unwrap()
+            .publish();
+    }
+
+    #[test]
+    fn the_newest_is_current_and_the_old_one_can_go() {
+        let table = Vcpus::new();
+        add(&table, 1, 0);
+        add(&table, 2, 1);
+        assert!(table.claim(2).is_none());
+        assert_eq!(table.claim(1).unwrap().state(), state(2));
+        add(&table, 3, 1);
+        assert_eq!(table.claim(1).unwrap().state(), state(3));
+        table.begin_delete(frame(2)).unwrap().finish();
+        assert_eq!(table.claim(1).unwrap().state(), state(3));
+        table.begin_delete(frame(3)).unwrap().finish();
+        assert!(table.claim(1).is_none());
+        assert_eq!(
+            table.begin_delete(frame(3)).err(),
+            Some(DeleteError::Unknown)
+        );
+    }
+
+    #[test]
+    fn what_is_served_stays() {
+        let table = Vcpus::new();
+        add(&table, 1, 0);
+        add(&table, 2, 1);
+        let lease = table.claim(1).unwrap();
+        assert!(table.claim(1).is_none());
+        assert_eq!(table.begin_delete(frame(2)).err(), Some(DeleteError::InUse));
+        drop(lease);
+        // A deletion that is given up leaves all as it was.
+        let deletion = table.begin_delete(frame(2)).unwrap();
+        assert!(table.claim(1).is_none());
+        assert_eq!(table.begin_delete(frame(2)).err(), Some(DeleteError::InUse));
+        drop(deletion);
+        assert!(table.claim(1).is_some());
+        // The first one is the SVSM's.
+        assert_eq!(
+            table.begin_delete(frame(1)).err(),
+            Some(DeleteError::Unknown)
+        );
+    }
+
+    #[test]
+    fn calling_areas_are_not_shared() {
+        let table = Vcpus::new();
+        add(&table, 1, 0);
+        assert_eq!(table.boot_calling_area(), Some(1001 * 4096));
+        let taken = table.reserve(state(2), frame(1001), 1).err();
+        assert_eq!(taken, Some(AddError::InUse));
+        assert_eq!(
+            table.reserve(state(1001), frame(1002), 1).err(),
+            Some(AddError::InUse)
+        );
+        // Given up, its page is free again.
+        drop(table.reserve(state(2), frame(1002), 1).unwrap());
+        add(&table, 2, 1);
+        let lease = table.claim(1).unwrap();
+        assert!(!lease.move_calling_area(frame(1001)));
+        assert!(lease.move_calling_area(frame(1002)));
+        assert!(lease.move_calling_area(frame(1003)));
+        assert_eq!(lease.calling_area(), 1003 * 4096);
+        assert!(!table.is_calling_area(frame(1002).into()));
+    }
+
+    #[test]
+    fn the_table_has_an_end() {
+        let table = Vcpus::new();
+        for number in 0..ENTRIES as u64 {
+            add(&table, number + 1, (number % CPUS as u64) as usize);
+        }
+        let full = table.reserve(state(500), frame(2000), 0).err();
+        assert_eq!(full, Some(AddError::Full));
+        // Late: the entry was freed and is another CPU's now.
+        let current = table.current[3].load(Ordering::Relaxed);
+        table.begin_delete(frame(4 + CPUS as u64)).unwrap().finish();
+        table.current[3].store(current, Ordering::Relaxed);
+        add(&table, 600, 5);
+        assert!(table.claim(3).is_none());
+        assert_eq!(table.claim(5).unwrap().state(), state(600));
+    }
+}

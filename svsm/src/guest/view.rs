@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Copies from and to the memory that a guest names in a call.
+//!
+//! An address in a call is an allegation. It becomes memory only here, page by page, if the tracker
+//! says that the page is the guest's *now*. The attack that a look beforehand does not stop, by a guest with two
+//! vCPUs:
+//! 1. vCPU A makes a call whose result goes to page P. The SVSM looks: P is the guest's.
+//! 2. vCPU B deposits P, or makes it a vCPU's state. P is the SVSM's, with data of its own, or
+//!    registers that were just checked.
+//! 3. On A the SVSM writes the result, whose bytes the guest chose: into its own data, or
+//!    into the field that says how privileged the new vCPU is. Or it reads, and tells.
+//!
+//! So a CPU marks the page before it looks, and takes the mark away after the copy; and whoever takes a
+//! page from the guest makes it busy first and looks at the marks of all CPUs then ([`Marks::any`]).
+//! One of the two sees the other, whoever comes first, and nobody waits.
+#![forbid(unsafe_code)]
+
+use crate::memory::{Fault, Frame, GuestMemory, PAGE, Page, State, Tracker};
+use core::sync::atomic::{AtomicU64, Ordering};
+use svsm_launch::MAX_VCPUS;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// What one CPU copies at this moment: the page's address plus 1, or 0. Alone in its cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Mark(AtomicU64);
+
+/// The marks of all CPUs.
+#[derive(Debug)]
+pub struct Marks {
+    marks: [Mark; MAX_VCPUS as usize],
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Marks {
+    /// No marks.
+    pub const fn new() -> Self {
+        Self {
+            marks: [const { Mark(AtomicU64::new(0)) }; MAX_VCPUS as usize],
+        }
+    }
+
+    /// Whether a CPU copies from or to some of `page`. The tracker must say "busy" before.
+    pub fn any(&self, page: Page) -> bool {
+        self.marks.iter().any(|mark| {
+            let gpa = mark.0.load(Ordering::SeqCst);
+            gpa & 1 != 0 && (page.gpa()..page.end()).contains(&(gpa & !1))
+        })
+    }
+}
+
+/// The guest's memory as one CPU may use it in a call.
+#[derive(Debug)]
+pub struct View<'a, M> {
+    memory: &'a M,
+    tracker: &'a Tracker<'a>,
+    mark: &'a Mark,
+}
+
+impl<'a, M: GuestMemory> View<'a, M> {
+    /// The view of CPU `cpu`; a CPU has one at a time. `None` where there is no such CPU.
+    pub fn new(
+        memory: &'a M,
+        tracker: &'a Tracker<'a>,
+        marks: &'a Marks,
+        cpu: usize,
+    ) -> Option<Self> {
+        Some(Self {
+            memory,
+            tracker,
+            mark: marks.marks.get(cpu)?,
+        })
+    }
+
+    /// Does something with a page while it can't cease to be the guest's.
+    fn with<T>(&self, frame: Frame, act: impl FnOnce(&M) -> Result<T, Fault>) -> Result<T, Fault> {
+        // A store and a full barrier: no later look at the tracker comes before it.
+        self.mark.0.swap(frame.gpa() | 1, Ordering::SeqCst);
+        let result = match self.tracker.state(frame) {
+            Ok(State::Valid) => act(self.memory),
+            _ => Err(Fault),
+        };
+        self.mark.0.store(0, Ordering::Release);
+        result
+    }
+
+    /// Copies from the guest, each byte once.
+    pub fn read(&self, gpa: u64, bytes: &mut [u8]) -> Result<(), Fault> {
+        let mut at = gpa;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (frame, length) = piece(at, rest.len())?;
+            let (part, after) = rest.split_at_mut(length);
+            self.with(frame, |memory| memory.read(at, part))?;
+            at += length as u64;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Copies to the guest.
+    pub fn write(&self, gpa: u64, bytes: &[u8]) -> Result<(), Fault> {
+        let mut at = gpa;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (frame, length) = piece(at, rest.len())?;
+            let (part, after) = rest.split_at(length);
+            self.with(frame, |memory| memory.write(at, part))?;
+            at += length as u64;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Copies a value from the guest.
+    pub fn read_value<T: FromBytes + IntoBytes>(&self, gpa: u64) -> Result<T, Fault> {
+        let mut value = T::new_zeroed();
+        self.read(gpa, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Copies a value to the guest.
+    pub fn write_value<T: IntoBytes + Immutable>(&self, gpa: u64, value: &T) -> Result<(), Fault> {
+        self.write(gpa, value.as_bytes())
+    }
+
+    /// Swaps a byte, atomically.
+    pub fn swap_u8(&self, gpa: u64, value: u8) -> Result<u8, Fault> {
+        let (frame, _) = piece(gpa, 1)?;
+        self.with(frame, |memory| memory.swap_u8(gpa, value))
+    }
+
+    /// Whether a page is the guest's just now. It may not be by the time this returns.
+    pub fn is_guests(&self, frame: Frame) -> bool {
+        self.tracker.state(frame) == Ok(State::Valid)
+    }
+}
+
+/// The page that `gpa` lies in, and how many of `length` bytes do.
+fn piece(gpa: u64, length: usize) -> Result<(Frame, usize), Fault> {
+    let frame = Frame::containing(gpa).ok_or(Fault)?;
+    let left = PAGE - (gpa as usize % PAGE);
+    Ok((frame, left.min(length)))
+}

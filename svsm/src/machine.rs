@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What all CPUs share: one value, which the boot CPU makes and nothing replaces.
+#![forbid(unsafe_code)]
+
+use crate::guest::{Marks, Vcpus, View};
+use crate::memory::{GuestMemory, Pool, Tracker};
+
+/// The machine: the guest and what the SVSM keeps for it. No part of it has a lock that calls which have
+/// nothing to do with each other share.
+#[derive(Debug)]
+pub struct Machine<'m> {
+    /// Whose each page of the guest's memory is.
+    pub tracker: Tracker<'m>,
+    /// Pages that the SVSM allocates from.
+    pub pool: Pool,
+    /// The guest's vCPUs.
+    pub vcpus: Vcpus,
+    /// Which pages are being copied.
+    pub marks: Marks,
+    /// Number of CPUs; their APIC ids are 0 to this minus 1.
+    pub cpus: usize,
+}
+
+impl<'m> Machine<'m> {
+    /// A machine without vCPUs, and without pages to allocate from.
+    pub const fn new(tracker: Tracker<'m>, cpus: usize) -> Self {
+        Self {
+            tracker,
+            pool: Pool::new(),
+            vcpus: Vcpus::new(),
+            marks: Marks::new(),
+            cpus,
+        }
+    }
+
+    /// The guest's memory as CPU `cpu` may use it.
+    pub fn view<'a, M: GuestMemory>(&'a self, memory: &'a M, cpu: usize) -> Option<View<'a, M>> {
+        View::new(memory, &self.tracker, &self.marks, cpu)
+    }
+}

@@ -183,6 +183,19 @@ fn a_vector_changed_while_its_message_is_on_the_way_loses_nothing() {
 }
 
 #[test]
+fn a_level_changed_in_place_while_its_message_is_on_the_way_loses_nothing() {
+    let (machine, posted) = (Machine::new(1), posted(1));
+    let mut guest = Guest::new(&machine, &posted);
+    guest.entry(10, 0, LEVEL | 0x51);
+    machine.line(10, true);
+    guest.set_register(0x10 + 20, MASKED | LEVEL | 0x61);
+    assert_eq!(guest.take(0), Some(0x51));
+    guest.end(0);
+    guest.set_register(0x10 + 20, LEVEL | 0x61);
+    assert_eq!(guest.take(0), Some(0x61));
+}
+
+#[test]
 fn what_the_emulator_needs_for_itself_stays_masked() {
     let (machine, posted) = (Machine::new(1), posted(1));
     let mut guest = Guest::new(&machine, &posted);

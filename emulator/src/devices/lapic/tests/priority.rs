@@ -47,6 +47,7 @@ fn processor_priority_is_the_higher_of_two() {
         (0x35, Some(0x2F), 0x35),
         (0x35, Some(0x47), 0x40),
         (0x4F, Some(0x47), 0x4F),
+        (0x42, Some(0x47), 0x42),
     ] {
         lapic.mmio_write(TPR, tpr, 0);
         if let Some(vector) = in_service {

@@ -180,3 +180,6 @@ impl Launch {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,12 +127,6 @@ impl Contents {
         parts
     }
 
-    /// Whether the page at `gpa` is part of the image.
-    #[cfg(test)]
-    pub(crate) fn has(&self, gpa: u64) -> bool {
-        self.pages.contains_key(&gpa)
-    }
-
     /// The runs of pages that lie in `within`, ascending and apart.
     pub(crate) fn runs(&self, within: Range<u64>) -> Vec<Range<u64>> {
         let mut runs: Vec<Range<u64>> = Vec::new();

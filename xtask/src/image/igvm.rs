@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use igvm_defs::{
     IGVM_FIXED_HEADER, IGVM_FORMAT_VERSION_1, IGVM_MAGIC_VALUE, IGVM_SEV_SNP_PLATFORM_VERSION,
     IGVM_VHS_GUEST_POLICY, IGVM_VHS_PAGE_DATA, IGVM_VHS_PARAMETER, IGVM_VHS_PARAMETER_AREA,
-    IGVM_VHS_PARAMETER_INSERT, IGVM_VHS_SUPPORTED_PLATFORM, IGVM_VHS_VARIABLE_HEADER,
-    IGVM_VHS_VP_CONTEXT, IgvmPageDataFlags, IgvmPageDataType, IgvmPlatformType,
-    IgvmVariableHeaderType,
+    IGVM_VHS_PARAMETER_INSERT, IGVM_VHS_REQUIRED_MEMORY, IGVM_VHS_SUPPORTED_PLATFORM,
+    IGVM_VHS_VARIABLE_HEADER, IGVM_VHS_VP_CONTEXT, IgvmPageDataFlags, IgvmPageDataType,
+    IgvmPlatformType, IgvmVariableHeaderType,
 };
 use snp_defs::vmsa::Vmsa;
 use std::ops::Range;
@@ -30,6 +30,8 @@ pub(crate) struct Launch {
     pub(crate) policy: u64,
     /// Where the loader writes its memory map, unmeasured.
     pub(crate) memory_map: Option<Range<u64>>,
+    /// Memory that must be there, but that is no part of the image.
+    pub(crate) required: Vec<Range<u64>>,
     /// Where the first vCPU's VMSA lies.
     pub(crate) vmsa_gpa: u64,
     /// The VMSA.
@@ -77,6 +79,13 @@ pub(crate) fn write(contents: &Contents, launch: &Launch) -> Result<Vec<u8>> {
             parameter_area_index,
         };
         append(&mut headers, Type::IGVM_VHT_PARAMETER_INSERT, &insert);
+    }
+    for range in &launch.required {
+        let mut required = IGVM_VHS_REQUIRED_MEMORY::new_zeroed();
+        required.gpa = range.start;
+        required.compatibility_mask = MASK;
+        required.number_of_bytes = (range.end - range.start) as u32;
+        append(&mut headers, Type::IGVM_VHT_REQUIRED_MEMORY, &required);
     }
     // The length of all headers must be known before the first offset into the data behind them.
     let page_header = size_of::<IGVM_VHS_VARIABLE_HEADER>() + size_of::<IGVM_VHS_PAGE_DATA>();

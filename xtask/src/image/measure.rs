@@ -21,6 +21,10 @@ pub(crate) enum Vmsas {
     Kvm,
 }
 
+/// Family, model and stepping of QEMU's `EPYC-v4`, as CPUID leaf 1 has them in EAX. KVM starts vCPUs
+/// with this value in RDX, and so it is measured where the image does not say otherwise.
+pub(crate) const EPYC_V4: u32 = 0x0080_0F12;
+
 /// What a digest was made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Measurement {
@@ -63,8 +67,14 @@ impl Chain {
     }
 }
 
-/// Computes the digest of the image `file` for a machine with `vcpus` vCPUs.
-pub(crate) fn measure(file: &[u8], vmsas: Vmsas, vcpus: u32) -> Result<Measurement> {
+/// Computes the digest of the image `file` for a machine with `vcpus` vCPUs whose processors
+/// have `signature`.
+pub(crate) fn measure(
+    file: &[u8],
+    vmsas: Vmsas,
+    vcpus: u32,
+    signature: u32,
+) -> Result<Measurement> {
     let directives = igvm::read(file).context("the image can't be measured")?;
     let mut chain = Chain {
         measurement: Measurement {
@@ -114,7 +124,7 @@ pub(crate) fn measure(file: &[u8], vmsas: Vmsas, vcpus: u32) -> Result<Measureme
     }
     if vmsas == Vmsas::Kvm {
         for (index, given) in kvm_vmsas.into_iter().enumerate() {
-            let vmsa = given.unwrap_or_else(|| super::vmsa::reset().as_bytes().to_vec());
+            let vmsa = given.unwrap_or_else(|| super::vmsa::reset(signature).as_bytes().to_vec());
             chain.update(launch::PAGE_TYPE_VMSA, launch::KVM_VMSA_GPA, Some(&vmsa));
             chain
                 .measurement

@@ -10,6 +10,8 @@
 //! | `guest_memory` | which addresses are RAM, and the fixed places in low memory |
 //! | `guest`, `boot_params`, `acpi` | what the guest finds when it starts |
 //! | `page_tables`, `vmsa` | the state in which the first vCPU starts |
+//! | `layout`, `with_svsm` | the SVSM's region, and the image with it |
+//! | `without_svsm` | the image of a guest alone |
 //! | `elf` | reading ELF files |
 //! | `contents` | all pages of an image; refuses overlaps |
 //! | `igvm`, `measure` | the file and its digest |
@@ -22,20 +24,22 @@ mod elf;
 mod guest;
 mod guest_memory;
 mod igvm;
+mod layout;
 mod measure;
 mod page_tables;
 mod report;
 mod vmsa;
+mod with_svsm;
 mod without_svsm;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use self::contents::Contents;
 pub(crate) use self::guest::Payload;
 use self::guest_memory::Machine;
-pub(crate) use self::measure::{Measurement, Vmsas};
+pub(crate) use self::measure::{EPYC_V4, Measurement, Vmsas};
 
 /// Guest policy (56860, 4.3): bit 17 is always set; SMT is allowed.
 const POLICY: u64 = 0x3_0000;
@@ -84,6 +88,15 @@ pub(crate) struct ImageOptions {
     pub(crate) out: PathBuf,
 }
 
+/// What the SVSM costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SvsmSize {
+    /// Loadable bytes of its ELF file.
+    pub(crate) loaded: u64,
+    /// Bytes of memory that it keeps for itself, with page tables, stacks, tracker and heap.
+    pub(crate) memory: u64,
+}
+
 /// What [`build`] made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageFiles {
@@ -91,8 +104,8 @@ pub(crate) struct ImageFiles {
     pub(crate) igvm: PathBuf,
     /// The table of what lies where.
     pub(crate) map: PathBuf,
-    /// Bytes of memory that the SVSM keeps for itself; 0 without one.
-    pub(crate) svsm_memory: u64,
+    /// What the SVSM costs, if there is one.
+    pub(crate) svsm: Option<SvsmSize>,
     /// Whether the image had to be written; it did not where it was there already, byte for byte.
     pub(crate) written: bool,
 }
@@ -104,30 +117,45 @@ pub(crate) struct ImageFiles {
 pub(crate) fn build(options: &ImageOptions) -> Result<ImageFiles> {
     let machine = Machine::new(options.memory, options.vcpus)?;
     let mut contents = Contents::default();
-    let (launch, svsm_memory) = match &options.monitor {
-        Monitor::Svsm { .. } => bail!("the image with the SVSM is not there yet"),
+    let (launch, svsm) = match &options.monitor {
+        Monitor::Svsm { elf, log_level } => {
+            let (launch, size) =
+                with_svsm::place(&mut contents, &machine, options, elf, *log_level)?;
+            (launch, Some(size))
+        }
         Monitor::None { shim } => {
             let launch = without_svsm::place(&mut contents, &machine, options, shim)?;
-            (launch, 0)
+            (launch, None)
         }
     };
     let file = igvm::write(&contents, &launch)?;
-    let map = report::map(&contents, &launch, &machine, svsm_memory);
+    let map = report::map(&contents, &launch, &machine, svsm);
     let map_path = options.out.with_extension("map");
     let written = write_if_new(&options.out, &file)?;
     write_if_new(&map_path, map.as_bytes())?;
     Ok(ImageFiles {
         igvm: options.out.clone(),
         map: map_path,
-        svsm_memory,
+        svsm,
         written,
     })
 }
 
 /// Computes the launch digest of the image in `igvm` on a machine with `vcpus` vCPUs.
-pub(crate) fn measure(igvm: &Path, vmsas: Vmsas, vcpus: u32) -> Result<Measurement> {
+///
+/// `signature` is family, model and stepping of its processors ([`EPYC_V4`] for example); it counts
+/// with [`Vmsas::Kvm`] and more than one vCPU only.
+///
+/// # Errors
+/// The file can't be read, or is no IGVM file for SEV-SNP.
+pub(crate) fn measure(
+    igvm: &Path,
+    vmsas: Vmsas,
+    vcpus: u32,
+    signature: u32,
+) -> Result<Measurement> {
     let file = std::fs::read(igvm).with_context(|| format!("can't read {}", igvm.display()))?;
-    measure::measure(&file, vmsas, vcpus)
+    measure::measure(&file, vmsas, vcpus, signature)
 }
 
 /// Writes a file unless it has these bytes already; says whether it did. It is never seen half

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::SvsmSize;
 use super::contents::Contents;
 use super::guest_memory::Machine;
 use super::igvm::Launch;
@@ -12,17 +13,18 @@ pub(crate) fn map(
     contents: &Contents,
     launch: &Launch,
     machine: &Machine,
-    svsm_memory: u64,
+    svsm: Option<SvsmSize>,
 ) -> String {
     let mut text = String::new();
     let (memory, vcpus) = (machine.memory >> 20, machine.vcpus);
     let _ = writeln!(text, "guest memory {memory} MiB, vCPUs {vcpus}");
-    if launch.svsm {
+    if let Some(SvsmSize { loaded, memory }) = svsm {
         let _ = writeln!(
             text,
-            "memory that the SVSM keeps: {} KiB",
-            svsm_memory >> 10
+            "loadable bytes of the SVSM's ELF file: {} KiB",
+            loaded.div_ceil(1024)
         );
+        let _ = writeln!(text, "memory that the SVSM keeps: {} KiB", memory >> 10);
     }
     let _ = writeln!(text, "\n{:>16} {:>16} {:>10}  what", "from", "to", "KiB");
     for part in contents.parts() {

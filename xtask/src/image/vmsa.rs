@@ -17,8 +17,8 @@ pub(crate) struct Entry {
     pub(crate) rsi: u64,
     /// Root of the page tables, without the C-bit.
     pub(crate) cr3: u64,
-    /// Descriptor table; code at 0x10, data at 0x18.
-    pub(crate) gdt: u64,
+    /// Descriptor table with code at 0x10 and data at 0x18; for one that makes its own, none.
+    pub(crate) gdt: Option<u64>,
     /// SEV features beyond SNP itself.
     pub(crate) features: u64,
 }
@@ -59,12 +59,10 @@ pub(crate) fn boot(entry: &Entry) -> Box<Vmsa> {
     vmsa.gs = data;
     vmsa.ldtr = segment(0, 0x82, 0xFFFF);
     vmsa.tr = segment(0, 0x8B, 0xFFFF);
-    vmsa.gdtr = Segment {
-        limit: GDT_LIMIT.into(),
-        base: entry.gdt,
-        ..Segment::default()
-    };
-    vmsa.idtr = Segment::default();
+    if let Some(base) = entry.gdt {
+        vmsa.gdtr.base = base;
+        vmsa.gdtr.limit = GDT_LIMIT.into();
+    }
     vmsa.cr0 = CR0_PE_ET_NE_WP_PG;
     vmsa.cr3 = entry.cr3 | super::page_tables::C_BIT;
     vmsa.cr4 = CR4_PAE;
@@ -85,8 +83,9 @@ pub(crate) fn boot(entry: &Entry) -> Box<Vmsa> {
 }
 
 /// The VMSA that KVM measures for a vCPU that the image says nothing about: the processor's reset
-/// state (24593, 14.1.3), as QEMU and KVM leave it.
-pub(crate) fn reset() -> Box<Vmsa> {
+/// state (24593, 14.1.3), as QEMU and KVM leave it. `signature` is the processor's family, model and
+/// stepping.
+pub(crate) fn reset(signature: u32) -> Box<Vmsa> {
     let segment = |selector, attributes, base| Segment {
         selector,
         attributes,
@@ -112,6 +111,7 @@ pub(crate) fn reset() -> Box<Vmsa> {
     vmsa.dr7 = 0x400;
     vmsa.rflags = 2;
     vmsa.rip = 0xFFF0;
+    vmsa.rdx = signature.into();
     vmsa.g_pat = 0x0007_0406_0007_0406;
     vmsa.xcr0 = 1;
     vmsa.mxcsr = 0x1F80;

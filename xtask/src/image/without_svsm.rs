@@ -70,13 +70,14 @@ pub(crate) fn place(
         rdi: area::SHIM_LIST,
         rsi: start.rsi,
         cr3: start.cr3,
-        gdt: start.gdt,
+        gdt: Some(start.gdt),
         features: 0,
     };
     let vmsa = vmsa::boot(&entry);
     Ok(Launch {
         policy: POLICY,
         memory_map: None,
+        required: Vec::new(),
         vmsa_gpa,
         vmsa,
         svsm: false,

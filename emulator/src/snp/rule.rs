@@ -51,6 +51,11 @@ pub enum Rule {
         /// Guest-physical address of the GHCB.
         gpa: u64,
     },
+    /// The guest reports an exit that it can't handle.
+    GuestUnsupportedEvent {
+        /// Exit code that its #VC handler saw.
+        code: u64,
+    },
     /// VMGEXIT with a code of the MSR protocol that does not exist.
     UnknownMsrProtocol {
         /// Value of the GHCB MSR.
@@ -72,6 +77,7 @@ impl Rule {
             }
             Self::VmsaRefused { .. } => "APM vol. 2, 15.36.12 (VMRUN page checks)",
             Self::GhcbNotShared { .. } => "GHCB spec 56421, 2.3.2 (GHCB is a shared page)",
+            Self::GuestUnsupportedEvent { .. } => "GHCB spec 56421, 4.1.14 (unsupported event)",
             Self::UnknownMsrProtocol { .. } => "GHCB spec 56421, 2.3.1 (GHCB MSR protocol)",
         }
     }
@@ -115,6 +121,10 @@ impl fmt::Display for Rule {
                     "VMGEXIT with a GHCB at {gpa:#x} that is not shared memory"
                 )
             }
+            Self::GuestUnsupportedEvent { code } => write!(
+                f,
+                "the guest's #VC handler can't handle exit code {code:#x}"
+            ),
             Self::UnknownMsrProtocol { value } => {
                 write!(
                     f,

@@ -110,7 +110,7 @@ impl Model {
 
     /// What an RMP instruction finds: a page range, or the result without one.
     fn find(&self, at: usize, huge: bool) -> Result<(), &'static str> {
-        if huge && at % 512 != 0 {
+        if huge && !at.is_multiple_of(512) {
             Err("input")
         } else if !self.pages[at].assigned {
             Err("assign")

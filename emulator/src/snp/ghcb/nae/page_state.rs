@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Page state change: a list in the shared buffer, worked off from where it stands (56421, 4.1.6).
+//!
+//! The list is read once, from the current entry to the last. What is written back is how far the host
+//! came: the current entry in the header, and the current page in each entry that it touched. A guest
+//! finds `cur_entry` past `end_entry` when all is done, and calls again when it is not.
+
+use snp_defs::psc::{
+    ERROR_GENERIC, ERROR_INVALID, Entry, INVALID_ENTRY, INVALID_HEADER, MAX_ENTRIES, OP_PRIVATE,
+    OP_PSMASH, OP_SHARED, OP_UNSMASH,
+};
+use snp_defs::rmp::RmpSize;
+
+use super::super::request::Request;
+use super::super::services::{HostServices, Note, PageOp};
+use super::{Outcome, Served};
+
+const HEADER_SIZE: u64 = 8;
+const ENTRY_SIZE: u64 = 8;
+const PAGES_IN_2M: u16 = 512;
+
+/// How an entry ends.
+enum Progress {
+    Done,
+    /// The host refuses this page.
+    Refused,
+    /// Not all pages were reached: the guest is to call again.
+    Paused,
+}
+
+pub(super) fn change<S: HostServices>(request: &mut Request, services: &mut S) -> Served {
+    let list = request.scratch_in_ghcb(HEADER_SIZE)?;
+    let mut header = [0; HEADER_SIZE as usize];
+    services.read_shared(list, &mut header)?;
+    let first = usize::from(u16::from_le_bytes([header[0], header[1]]));
+    let last = usize::from(u16::from_le_bytes([header[2], header[3]]));
+    if last >= MAX_ENTRIES || header[4..] != [0; 4] {
+        request.set_info2(ERROR_INVALID | INVALID_HEADER);
+        return Ok(Outcome::Resume);
+    }
+    // Nothing left to do; no error (as KVM answers).
+    if first > last {
+        return Ok(Outcome::Resume);
+    }
+    request.scratch_in_ghcb(HEADER_SIZE + ENTRY_SIZE * (last as u64 + 1))?;
+    let mut bytes = [0; MAX_ENTRIES * ENTRY_SIZE as usize];
+    let bytes = &mut bytes[..(last - first + 1) * ENTRY_SIZE as usize];
+    let entries = list + HEADER_SIZE + ENTRY_SIZE * first as u64;
+    services.read_shared(entries, bytes)?;
+
+    let mut current = first;
+    let mut result = 0;
+    for chunk in bytes.chunks_exact(ENTRY_SIZE as usize) {
+        if current != first && services.should_pause() {
+            break;
+        }
+        let entry = Entry(u64::from_le_bytes(chunk.try_into().unwrap_or_default()));
+        let Some(mut work) = Work::check(entry) else {
+            result = ERROR_INVALID | INVALID_ENTRY;
+            break;
+        };
+        let progress = work.run(services);
+        let at = list + HEADER_SIZE + ENTRY_SIZE * current as u64;
+        services.write_shared(at, &work.entry().to_le_bytes())?;
+        match progress {
+            Progress::Done => current += 1,
+            Progress::Paused => break,
+            Progress::Refused => {
+                result = ERROR_GENERIC;
+                break;
+            }
+        }
+    }
+    services.write_shared(list, &(current as u16).to_le_bytes())?;
+    request.set_info2(result);
+    Ok(Outcome::Resume)
+}
+
+/// A checked entry.
+struct Work {
+    raw: Entry,
+    op: PageOp,
+    pages: u16,
+    current: u16,
+}
+
+impl Work {
+    fn check(raw: Entry) -> Option<Self> {
+        let op = match raw.op() {
+            OP_PRIVATE => PageOp::Private,
+            OP_SHARED => PageOp::Shared,
+            OP_PSMASH => PageOp::Psmash,
+            OP_UNSMASH => PageOp::Unsmash,
+            _ => return None,
+        };
+        let pages = if raw.huge() { PAGES_IN_2M } else { 1 };
+        let whole = matches!(op, PageOp::Psmash | PageOp::Unsmash);
+        let aligned = raw.gpa() & (u64::from(pages) * 4096 - 1) == 0;
+        let current = raw.current_page();
+        let valid = raw.reserved() == 0
+            && aligned
+            && current <= pages
+            && (!whole || raw.huge() && matches!(current, 0 | PAGES_IN_2M));
+        valid.then_some(Self {
+            raw,
+            op,
+            pages,
+            current,
+        })
+    }
+
+    fn run<S: HostServices>(&mut self, services: &mut S) -> Progress {
+        if self.current == 0 && self.pages == PAGES_IN_2M {
+            return self.step(RmpSize::Size2M, services);
+        }
+        // A 2M entry that was begun: the rest of it, page by page.
+        let mut first = true;
+        while self.current < self.pages {
+            if !first && services.should_pause() {
+                return Progress::Paused;
+            }
+            first = false;
+            if let Progress::Refused = self.step(RmpSize::Size4K, services) {
+                return Progress::Refused;
+            }
+        }
+        Progress::Done
+    }
+
+    fn step<S: HostServices>(&mut self, size: RmpSize, services: &mut S) -> Progress {
+        let gpa = self.raw.gpa() + u64::from(self.current) * RmpSize::Size4K.bytes();
+        if services.page_state(gpa, self.op, size).is_err() {
+            services.note(Note::PageStateRefused { gpa, op: self.op });
+            return Progress::Refused;
+        }
+        self.current += (size.bytes() / RmpSize::Size4K.bytes()) as u16;
+        Progress::Done
+    }
+
+    /// The entry with its progress.
+    fn entry(&self) -> u64 {
+        (self.raw.0 & !0xFFF) | u64::from(self.current)
+    }
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The verbs behind VMGEXIT, for the vCPU and the VMPL that exited.
 
-use emulator::devices::{Effect, Lapic, PortEffect, RealLapic, Width};
+use emulator::devices::{self, Effect, Lapic, PortEffect, RealLapic, Width};
 use emulator::snp::firmware::Status;
 use emulator::snp::ghcb::{
     ApRequest, ApRequestKind, CpuidAnswer, HostServices, Note, NotShared, PageOp, Refused,
@@ -56,6 +56,23 @@ impl Services<'_> {
                 }
             }
         }
+    }
+
+    /// A device access that is refused. Where no device is, the GHCB has an answer for; anything else
+    /// would leave a device in a state that the emulator cannot vouch for.
+    fn device_refused(&self, gpa: u64, refused: devices::Refused) -> Refused {
+        let vmpl = self.vmpl;
+        if !matches!(refused, devices::Refused::NoDevice { .. }) {
+            self.end_refused(format_args!("VMPL{vmpl} writes to {gpa:#x}"), refused);
+        }
+        log::warn!("vCPU {} VMPL{vmpl}: {refused}", self.shared.index);
+        Refused
+    }
+
+    fn end_refused(&self, what: core::fmt::Arguments<'_>, refused: devices::Refused) -> ! {
+        end_run(self.machine, self.shared, RunEnd::Unsupported, |_| {
+            say(format_args!("{what}, which is refused: {refused}"));
+        })
     }
 
     fn shared_piece(&self, gpa: u64, length: usize) -> Result<u64, NotShared> {
@@ -129,14 +146,10 @@ impl HostServices for Services<'_> {
             Ok(PortEffect::None) => {}
             Ok(PortEffect::PowerOff) => end_run(self.machine, self.shared, RunEnd::PowerOff, |_| {}),
             Ok(PortEffect::Reset) => end_run(self.machine, self.shared, RunEnd::Reset, |_| {}),
-            Err(refused) => {
-                let vmpl = self.vmpl;
-                end_run(self.machine, self.shared, RunEnd::Unsupported, |_| {
-                    say(format_args!(
-                        "VMPL{vmpl} wrote {value:#x} to port {port:#x}, which is refused: {refused}"
-                    ));
-                })
-            }
+            Err(refused) => self.end_refused(
+                format_args!("VMPL{} writes {value:#x} to port {port:#x}", self.vmpl),
+                refused,
+            ),
         }
     }
 
@@ -146,7 +159,7 @@ impl HostServices for Services<'_> {
             .machine
             .bus
             .mmio_read(self.lapic, rdtsc(), gpa, width)
-            .map_err(|_| Refused)?;
+            .map_err(|refused| self.device_refused(gpa, refused))?;
         to.copy_from_slice(&value.to_le_bytes()[..to.len()]);
         Ok(())
     }
@@ -159,7 +172,7 @@ impl HostServices for Services<'_> {
             .machine
             .bus
             .mmio_write(self.lapic, rdtsc(), gpa, width, u64::from_le_bytes(bytes))
-            .map_err(|_| Refused)?;
+            .map_err(|refused| self.device_refused(gpa, refused))?;
         self.follow(effect);
         Ok(())
     }

@@ -5,6 +5,7 @@ use crate::cpu::Once;
 use crate::platform::{Fatal, Host};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg_attr(target_os = "none", unsafe(link_section = ".ro_after_init"))]
 static HOST: Once<&'static dyn Host> = Once::new();
 
 /// The way to the host, once the boot CPU has set it.
@@ -26,7 +27,7 @@ fn tells_first() -> bool {
 /// Ends the machine for `reason`, and says `what`.
 pub fn end(reason: Fatal, what: core::fmt::Arguments<'_>) -> ! {
     if tells_first() {
-        log::error!("fatal: {reason:?}: {what}");
+        ::log::error!("fatal: {reason:?}: {what}");
     }
     terminate(reason)
 }
@@ -45,13 +46,13 @@ fn terminate(reason: Fatal) -> ! {
 #[cfg(target_os = "none")]
 mod bare_metal {
     use super::{tells_first, terminate};
-    use crate::cpu::TrapFrame;
+    use crate::cpu::{TrapFrame, backtrace};
     use crate::platform::Fatal;
 
     /// Ends the machine because of an exception.
     pub(crate) fn exception(frame: &TrapFrame, reason: Fatal) -> ! {
         if tells_first() {
-            log::error!(
+            ::log::error!(
                 "fatal: {reason:?}: exception {} (error {:#x}) at {:#x}, stack {:#x}",
                 frame.vector,
                 frame.error,
@@ -62,10 +63,15 @@ mod bare_metal {
         terminate(reason)
     }
 
+    fn tell_callers(frame: u64) {
+        backtrace::walk(frame, |address| ::log::error!("  called from {address:#x}"));
+    }
+
     #[panic_handler]
     fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
         if tells_first() {
-            log::error!("fatal: {info}");
+            ::log::error!("fatal: {info}");
+            tell_callers(backtrace::here());
         }
         terminate(Fatal::Panic)
     }

@@ -13,20 +13,28 @@
 //!
 //! The rooms:
 //! * [`platform`]: the verbs that a platform supplies
-//! * [`run`]: the start of each CPU, and the one loop
-//! * [`guest`]: what enters and leaves: registers, exits, calling areas, vCPUs
+//! * [`run`]: the one loop, and how each CPU gets there
+//! * [`calls`]: what the guest can ask for, one file a protocol
+//! * [`guest`]: what enters and leaves: registers, exits, vCPUs, copies of memory that the guest names
 //! * [`machine`]: what all CPUs share
-//! * [`memory`]: pages, who has them, copies from and to the guest's memory
+//! * [`memory`]: pages, who has them, where they are mapped
 //! * [`cpu`]: the processor: traps, per-CPU data, locks
-//! * [`fatal`]: the end
+//! * `start`, `direct_boot`: what happens once, before the guest runs
+//! * `log`, [`fatal`]: what is said, and the end
 #![no_std]
+#![cfg_attr(
+    not(target_os = "none"),
+    allow(dead_code, reason = "on a host, where the tests run, nothing starts the machine")
+)]
 
 pub mod calls;
 pub mod cpu;
+mod direct_boot;
 pub mod fatal;
 pub mod guest;
+mod log;
 pub mod machine;
 pub mod memory;
 pub mod platform;
-#[cfg(target_os = "none")]
 pub mod run;
+mod start;

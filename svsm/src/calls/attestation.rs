@@ -157,7 +157,7 @@ fn attest<P: Platform>(
         return Err(ResultCode::INVALID_PARAMETER);
     }
 
-    let pool = &call.machine.pool;
+    let pool = call.machine.pool;
     let mut report = pool.allocate().ok_or(memory_required(1))?;
     // A buffer that is not a number of whole pages holds whole pages less.
     let wanted = (certificates_room / PAGE).min(MAX_PAGES);

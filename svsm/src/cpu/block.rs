@@ -7,6 +7,7 @@
 use super::descriptors::Tables;
 use core::arch::asm;
 use core::mem::offset_of;
+use core::ops::Range;
 use svsm_launch::{LaunchInfo, REGION_VA, per_cpu};
 
 /// The data page. Only its own CPU uses it.
@@ -39,6 +40,25 @@ pub fn index() -> usize {
         );
     }
     index
+}
+
+/// The stack of this CPU; empty before the CPU is one of the SVSM's.
+pub(super) fn stack() -> Range<u64> {
+    let (low, high): (u32, u32);
+    // SAFETY: reads a register that every processor has.
+    unsafe {
+        asm!(
+            "rdmsr",
+            in("ecx") GS_BASE,
+            out("eax") low,
+            out("edx") high,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    match (u64::from(high) << 32 | u64::from(low)).checked_sub(per_cpu::DATA) {
+        Some(block) => block + per_cpu::STACK..block + per_cpu::STACK + per_cpu::STACK_SIZE,
+        None => 0..0,
+    }
 }
 
 /// Makes this CPU the one with index `cpu`: descriptor tables, GS base.

@@ -73,6 +73,7 @@ impl Gate {
     }
 }
 
+#[unsafe(link_section = ".ro_after_init")]
 static IDT: Once<[Gate; VECTORS]> = Once::new();
 
 /// Operand of LGDT and LIDT.

@@ -10,6 +10,8 @@ mod once;
 mod trap;
 
 #[cfg(target_os = "none")]
+pub(crate) mod backtrace;
+#[cfg(target_os = "none")]
 mod block;
 #[cfg(target_os = "none")]
 mod control;

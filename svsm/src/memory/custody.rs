@@ -18,7 +18,7 @@ use core::ptr::NonNull;
 
 /// Why a page can't be taken from the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TakeError {
+pub(crate) enum TakeError {
     /// It is not the guest's to give.
     NotGuests,
     /// Somebody uses it now.

@@ -6,8 +6,13 @@ mod page;
 mod pool;
 mod tracker;
 
+#[cfg(any(target_os = "none", test))]
+mod tables;
+
 #[cfg(target_os = "none")]
 mod direct_map;
+#[cfg(target_os = "none")]
+pub(crate) mod region;
 
 #[cfg(target_os = "none")]
 pub use direct_map::DirectMap;

@@ -44,8 +44,8 @@ pub(super) fn deposit<P: Platform>(call: &mut Call<'_, P>) -> Answer {
     let (done, result) = custody::deposit(
         call.platform,
         &machine.tracker,
-        &machine.marks,
-        &machine.pool,
+        machine.marks,
+        machine.pool,
         &entries[..count],
         |page| !machine.vcpus.is_calling_area(page),
         |entry| entry_page(entry).ok(),
@@ -82,7 +82,7 @@ pub(super) fn withdraw<P: Platform>(call: &mut Call<'_, P>) -> Answer {
     let machine = call.machine;
     let mut entries = 0;
     while u64::from(entries) < room {
-        let Some(frame) = custody::withdraw(call.platform, &machine.tracker, &machine.pool) else {
+        let Some(frame) = custody::withdraw(call.platform, &machine.tracker, machine.pool) else {
             break;
         };
         entries += 1;

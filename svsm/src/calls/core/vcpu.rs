@@ -38,7 +38,7 @@ pub(super) fn create<P: Platform>(call: &mut Call<'_, P>) -> Answer {
     let machine = call.machine;
     // From here on the page is given back, and the place too, where this returns an error.
     let taken =
-        Taken::take(call.platform, &machine.tracker, &machine.marks, frame).map_err(take_error)?;
+        Taken::take(call.platform, &machine.tracker, machine.marks, frame).map_err(take_error)?;
     call.platform
         .create_vcpu(state, call.caller.state())
         .map_err(vcpu_error)?;

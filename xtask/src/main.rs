@@ -1,17 +1,73 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask`: builds, runs, tests and measures Parapet.
+
 mod cache;
+mod commands;
 mod failure;
 mod guest;
+mod image;
+mod image_store;
+mod options;
 mod progress;
+mod qemu;
+mod run_folder;
+mod runner;
+mod session;
+mod setup;
+mod signals;
 mod size;
+mod statistics;
+mod workspace;
 
-fn main() {
-    let cache = cache::Cache::open().unwrap();
-    let k = match guest::kernel::default(&cache) {
-        Ok(k) => k,
-        Err(e) => std::process::exit(failure::report(&e).into()),
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::commands::run;
+use crate::failure::Status;
+
+/// Builds, runs, tests and measures Parapet, an SVSM for confidential guests
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(about = run::ABOUT, long_about = run::LONG_ABOUT, after_help = run::EXAMPLES)]
+    Run(Box<run::Run>),
+}
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(Status::Failed as u8)),
+        Err(error) => ExitCode::from(failure::report(&error)),
+    }
+}
+
+fn start() -> Result<i32> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output and are no failure.
+            error.print()?;
+            return Ok(if error.use_stderr() {
+                i32::from(Status::Usage as u8)
+            } else {
+                0
+            });
+        }
     };
-    println!("{k:?}");
-    println!("{:?}", guest::initramfs::default_for(&k, &cache));
+    signals::install()?;
+    match cli.command {
+        Command::Run(run) => run.run(),
+    }
 }

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The commands, one file each, named as the user types them: help text, arguments, action.
+
+pub(crate) mod run;

@@ -57,6 +57,8 @@ pub struct Change {
     pub size: RmpSize,
     /// What happened.
     pub kind: ChangeKind,
+    /// No page of the range was assigned or shared before: its backing was never used.
+    pub fresh: bool,
 }
 
 /// Kinds of change, as the trace has them.
@@ -91,10 +93,22 @@ impl Change {
         }
     }
 
-    /// The contents are undefined now: overwrite the backing of the view that the page is in from now
-    /// on, so that nobody can count on them (APM vol. 2, 15.36.3; 56421, 4.1.6).
-    pub const fn scramble(&self) -> bool {
+    /// The host changed memory that vCPUs may have translations for: it flushes all of them before it
+    /// goes on. (After an instruction of the guest the flush is the guest's duty.)
+    pub const fn flush(&self) -> bool {
+        matches!(self.kind, ChangeKind::Assigned | ChangeKind::Unassigned) && !self.fresh
+    }
+
+    /// The contents are undefined now (APM vol. 2, 15.36.3; 56421, 4.1.6).
+    pub const fn undefined(&self) -> bool {
         matches!(self.kind, ChangeKind::Assigned | ChangeKind::Unassigned)
+    }
+
+    /// Overwrite the backing of the view that the page is in from now on, so that nobody can count on
+    /// its contents. Fresh memory is left alone, or all of QEMU's memory would be touched before the
+    /// guest's first instruction; it reads zero (a deviation).
+    pub const fn scramble(&self) -> bool {
+        self.undefined() && !self.fresh
     }
 }
 
@@ -124,6 +138,7 @@ impl Rmp<'_> {
         kind: ChangeKind,
     ) -> Result<Change, HostError> {
         let mut block = self.locked(gpa, size)?;
+        let fresh = is_fresh(&block, gpa, size);
         match size {
             RmpSize::Size4K => {
                 let (old, old_size) = block.get(gpa);
@@ -141,7 +156,12 @@ impl Rmp<'_> {
                 block.set_block(entry);
             }
         }
-        Ok(Change { gpa, size, kind })
+        Ok(Change {
+            gpa,
+            size,
+            kind,
+            fresh,
+        })
     }
 
     /// An honest host makes a page private at the guest's request. `changed` is called for each piece
@@ -203,7 +223,12 @@ impl Rmp<'_> {
                     changed(split(gpa));
                 }
                 block.set_page(gpa, entry);
-                changed(Change { gpa, size, kind });
+                changed(Change {
+                    gpa,
+                    size,
+                    kind,
+                    fresh: old == Entry::INITIAL,
+                });
             }
             return Ok(());
         }
@@ -211,17 +236,25 @@ impl Rmp<'_> {
             return Err(HostError::InUse);
         }
         if !block.any(done) && self.largest == RmpSize::Size2M {
+            let fresh = is_fresh(&block, gpa, size);
             block.set_block(entry);
-            changed(Change { gpa, size, kind });
+            changed(Change {
+                gpa,
+                size,
+                kind,
+                fresh,
+            });
             return Ok(());
         }
         for page in (0..PAGES as u64).map(|n| gpa + n * RmpSize::Size4K.bytes()) {
-            if !done(block.get(page).0) {
+            let old = block.get(page).0;
+            if !done(old) {
                 block.set_page(page, entry);
                 changed(Change {
                     gpa: page,
                     size: RmpSize::Size4K,
                     kind,
+                    fresh: old == Entry::INITIAL,
                 });
             }
         }
@@ -260,6 +293,7 @@ impl Rmp<'_> {
             gpa,
             size: RmpSize::Size2M,
             kind: ChangeKind::Merged,
+            fresh: false,
         })
     }
 
@@ -408,5 +442,14 @@ fn split(gpa: u64) -> Change {
         gpa: gpa & !(RmpSize::Size2M.bytes() - 1),
         size: RmpSize::Size2M,
         kind: ChangeKind::Split,
+        fresh: false,
+    }
+}
+
+/// Nothing of the page was assigned or shared before.
+fn is_fresh(block: &Locked<'_>, gpa: u64, size: RmpSize) -> bool {
+    match size {
+        RmpSize::Size4K => block.get(gpa).0 == Entry::INITIAL,
+        RmpSize::Size2M => !block.any(|entry| entry != Entry::INITIAL),
     }
 }

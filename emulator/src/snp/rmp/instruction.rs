@@ -287,6 +287,7 @@ impl Page<'_> {
             gpa: self.gpa,
             size: self.size,
             kind,
+            fresh: false,
         }
     }
 

@@ -14,7 +14,8 @@ fn first_private_access_assigns_2m_where_nothing_was_touched() {
         let mut changes = Vec::new();
         rmp.serve(duty, &mut |change| changes.push(change));
         assert_eq!(changes.len(), 1);
-        assert!(changes[0].scramble() && changes[0].revokes());
+        assert!(changes[0].undefined() && changes[0].revokes());
+        assert!(!changes[0].scramble(), "memory that was never used");
         assert_eq!(
             rmp.check(&read(BLOCK + 5 * PAGE, 0)),
             Decision::NotValidated

@@ -107,6 +107,19 @@ fn page_state_change_leaves_alone_what_is_as_asked() {
 }
 
 #[test]
+fn contents_do_not_survive_a_change_of_owner() {
+    with(|rmp| {
+        let mut scrambled = Vec::new();
+        let mut note = |change: Change| scrambled.push((change.size, change.scramble()));
+        let huge = RmpSize::Size2M;
+        rmp.make_private(BLOCK, huge, &mut note).unwrap();
+        rmp.make_shared(BLOCK, huge, &mut note).unwrap();
+        rmp.make_private(BLOCK, huge, &mut note).unwrap();
+        assert_eq!(scrambled, [(huge, false), (huge, true), (huge, true)]);
+    });
+}
+
+#[test]
 fn page_state_change_splits_a_2m_page() {
     with(|rmp| {
         valid(rmp, BLOCK, RmpSize::Size2M);

@@ -11,8 +11,9 @@ use emulator::snp::rmp::{Access, Decision};
 use emulator::snp::rule::Rule;
 use emulator::snp::vmsa::Refusal;
 use emulator_defs::exit::RunEnd;
-use emulator_defs::layout::C_BIT;
+use emulator_defs::layout::{C_BIT, ISA_RANGE};
 use snp_defs::exit;
+use snp_defs::rmp::RmpSize;
 
 use crate::end_of_run::{end_run, say, say_registers};
 use crate::guest_memory::View;
@@ -173,12 +174,16 @@ impl Vcpu {
         let gpa = address & !(1 << C_BIT);
         let table = info & exit::npf::TABLE != 0;
         let user = level.block.save.cpl == 3;
+        // Which tree the walk went down, and what the access is: fetches and walks are private
+        // whatever the C-bit says (24593, 15.34.5). Linux's decompressor has none in CR3.
+        let tree = View::of(address & (1 << C_BIT) != 0 || !mode.has_c_bit());
+        let fetch = info & exit::npf::FETCH != 0;
         let access = Access {
             gpa,
-            c_bit: address & (1 << C_BIT) != 0 || !mode.has_c_bit(),
+            c_bit: tree == View::Private || table || fetch,
             vmpl,
             write: info & exit::npf::WRITE != 0,
-            fetch: info & exit::npf::FETCH != 0,
+            fetch,
             user,
             table,
         };
@@ -189,7 +194,15 @@ impl Vcpu {
                     return Decision::Mmio;
                 };
                 let rights = Rights::new(leaf.rights, user);
-                machine.tables[usize::from(vmpl)].map(view, gpa, host, leaf.size, rights);
+                let tables = &machine.tables[usize::from(vmpl)];
+                if tree == view {
+                    tables.map(view, gpa, host, leaf.size, rights);
+                } else {
+                    // The private page shows in the shared view: from now on a shared access of
+                    // this VMPL to this very page goes unnoticed.
+                    let offset = gpa & (leaf.size.bytes() - 1) & !0xFFF;
+                    tables.map(tree, gpa, host + offset, RmpSize::Size4K, rights);
+                }
             }
             decision
         });
@@ -198,6 +211,10 @@ impl Vcpu {
             Decision::Host(duty) => machine
                 .rmp
                 .serve(duty, &mut |change| machine.apply(change)),
+            // ROMs, which a kernel maps as devices: nothing answers there.
+            Decision::Violation(Rule::SharedAccessToUnshared { gpa }) if ISA_RANGE.contains(&gpa) => {
+                self.raise_vc(vmpl, exit::NPF);
+            }
             Decision::NotValidated => self.raise_vc(vmpl, exit::PAGE_NOT_VALIDATED),
             Decision::Mmio if !access.fetch && !table => self.raise_vc(vmpl, exit::NPF),
             Decision::Mmio => self.end(vmpl, RunEnd::RuleViolation, |_| {

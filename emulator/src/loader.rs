@@ -9,7 +9,7 @@ use core::fmt;
 use emulator::igvm::{Directive, Error, IdBlock, Image, PAGE_SIZE, Page, PageKind};
 use emulator::snp::firmware::{Launch, Measured, Status, contents_digest};
 use emulator::snp::rmp::HostError;
-use emulator_defs::layout::{ISA_HOLE, SVSM_BASE};
+use emulator_defs::layout::SVSM_BASE;
 use igvm_defs::{IGVM_VHS_MEMORY_MAP_ENTRY, MemoryMapEntryType};
 use snp_defs::launch::KVM_VMSA_GPA;
 use snp_defs::rmp::{Permissions, RmpSize};
@@ -228,7 +228,6 @@ impl<'a> Loader<'a> {
             self.write(index, offset, entry.as_bytes());
             offset += size_of::<IGVM_VHS_MEMORY_MAP_ENTRY>();
         }
-        debug_assert!(ISA_HOLE.end < SVSM_BASE);
     }
 
     fn finish(self) -> Result<(), Refused> {

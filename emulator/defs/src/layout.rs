@@ -22,8 +22,13 @@ pub const EMULATOR_END: u64 = 0x8000_0000;
 pub const GUEST_LOW_END: u64 = EMULATOR_BASE;
 /// Guest-physical start of the memory that does not fit below [`GUEST_LOW_END`].
 pub const GUEST_HIGH: u64 = 4 * GIB;
-/// The range that a PC keeps for video memory and option ROMs: no RAM of the guest lies there.
-pub const ISA_HOLE: core::ops::Range<u64> = 0xA_0000..0x10_0000;
+/// The range that a PC keeps for video memory: no RAM of the guest lies there.
+///
+/// What follows up to 1 MiB is memory, as with QEMU, which has its ROMs there: Linux reads it as
+/// private memory (`reserve_ibft_region`), whatever the memory map says.
+pub const ISA_HOLE: core::ops::Range<u64> = 0xA_0000..0xC_0000;
+/// The range that is no RAM to a kernel: video memory, option ROMs, BIOS.
+pub const ISA_RANGE: core::ops::Range<u64> = 0xA_0000..0x10_0000;
 
 /// Guest-physical base of the SVSM's region, outside of the guest's RAM.
 pub const SVSM_BASE: u64 = 0x80_0000_0000;

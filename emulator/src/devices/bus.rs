@@ -12,7 +12,7 @@
 //! | a memory BAR | QEMU's device |
 //! | anything else | nothing: reads ones |
 
-use emulator_defs::layout::{GIB, ISA_HOLE};
+use emulator_defs::layout::{GIB, ISA_RANGE};
 use spin::Mutex;
 
 use super::ioapic::{IOAPIC_BASE, Ioapic};
@@ -186,7 +186,7 @@ impl<P: PortIo, M: PhysIo> Bus<P, M> {
     }
 
     fn target(&self, lapic: &Lapic<'_>, address: u64) -> Result<Target, Refused> {
-        if ISA_HOLE.contains(&address) {
+        if ISA_RANGE.contains(&address) {
             return Ok(Target::Nothing);
         }
         if address < self.ram.low_end || (4 * GIB..self.ram.high_end).contains(&address) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Restricted injection, the host's half: into a VMPL that runs with it, the host injects #HV and
-//! nothing else, and says why in the doorbell page (56421, 5: "#HV doorbell page").
+//! nothing else, and says why in the doorbell page (56421, #HV doorbell page).
 //!
 //! The page is shared with the guest, which takes events out of it at any moment; so every change is
 //! one compare-and-exchange of its first word. What could not be posted stays pending in the host's

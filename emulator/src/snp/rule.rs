@@ -70,15 +70,15 @@ impl Rule {
             Self::SharedAccessToPrivate { .. } | Self::FetchOrWalkFromShared { .. } => {
                 "APM vol. 2, 15.34.5 and 15.36.10 (memory access checks)"
             }
-            Self::SharedAccessToUnshared { .. } => "GHCB spec 56421, 4.1.6 (page state change)",
+            Self::SharedAccessToUnshared { .. } => "GHCB spec 56421, SNP page state change",
             Self::VmplPermission { .. } => "APM vol. 2, 15.36.7 (VMPL permissions)",
             Self::InstructionThroughShared { .. } | Self::ImmutablePage { .. } => {
                 "APM vol. 3, PVALIDATE, RMPADJUST, RMPQUERY"
             }
             Self::VmsaRefused { .. } => "APM vol. 2, 15.36.12 (VMRUN page checks)",
-            Self::GhcbNotShared { .. } => "GHCB spec 56421, 2.3.2 (GHCB is a shared page)",
-            Self::GuestUnsupportedEvent { .. } => "GHCB spec 56421, 4.1.14 (unsupported event)",
-            Self::UnknownMsrProtocol { .. } => "GHCB spec 56421, 2.3.1 (GHCB MSR protocol)",
+            Self::GhcbNotShared { .. } => "GHCB spec 56421, GHCB: a shared page",
+            Self::GuestUnsupportedEvent { .. } => "GHCB spec 56421, unsupported event",
+            Self::UnknownMsrProtocol { .. } => "GHCB spec 56421, GHCB MSR protocol",
         }
     }
 }

@@ -25,10 +25,10 @@ pub use services::{
     Termination,
 };
 
-/// The protocol version that this host speaks; SNP needs no less (56421, 2.2).
+/// The protocol version that this host speaks; SNP needs no less (56421, version of the protocol).
 pub const PROTOCOL_VERSION: u16 = snp_defs::ghcb::VERSION_SNP;
 
-/// What this host can do (56421, 4.1.12).
+/// What this host can do (56421, hypervisor feature support).
 pub const HV_FEATURES: u64 = {
     use snp_defs::msr::hv_features as bits;
     bits::SNP
@@ -102,7 +102,7 @@ impl Level {
         self.registered
     }
 
-    /// Answers an AP reset hold: the vCPU got its SIPI (56421, 4.1.4: the result is not zero).
+    /// Answers an AP reset hold: the vCPU got its SIPI (56421, AP reset hold: the result is not zero).
     pub fn release_reset_hold<S: HostServices>(&mut self, services: &mut S) {
         match self.hold.take() {
             Some(Hold::Msr) => self.msr = msr_protocol::reset_hold_answer(),

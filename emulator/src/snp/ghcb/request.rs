@@ -171,7 +171,7 @@ impl Request {
     }
 
     /// The scratch area with room for `length` bytes: in the GHCB's shared buffer, or in other shared
-    /// memory (56421, 2.6: SW_SCRATCH).
+    /// memory (56421, GHCB layout: SW_SCRATCH).
     pub(super) fn scratch<S: HostServices + ?Sized>(
         &self,
         length: u64,

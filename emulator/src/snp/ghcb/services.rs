@@ -49,7 +49,7 @@ pub struct ApRequest {
 /// Kinds of AP_CREATION.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApRequestKind {
-    /// From the next INIT on, run this VMSA (56421, 4.1.9: CREATE_ON_INIT).
+    /// From the next INIT on, run this VMSA (56421, SNP AP creation: CREATE_ON_INIT).
     CreateOnInit {
         /// Guest-physical address of the VMSA page.
         vmsa: u64,
@@ -98,7 +98,7 @@ pub enum Note {
         /// What was to be written.
         value: u64,
     },
-    /// The guest reports an event that it does not support (56421, 4.1.14).
+    /// The guest reports an event that it does not support (56421, unsupported event).
     UnsupportedEvent {
         /// Exit code that the guest's #VC handler saw.
         code: u64,

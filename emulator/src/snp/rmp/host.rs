@@ -99,7 +99,7 @@ impl Change {
         matches!(self.kind, ChangeKind::Assigned | ChangeKind::Unassigned) && !self.fresh
     }
 
-    /// The contents are undefined now (APM vol. 2, 15.36.3; 56421, 4.1.6).
+    /// The contents are undefined now (APM vol. 2, 15.36.5; 56421, SNP page state change).
     pub const fn undefined(&self) -> bool {
         matches!(self.kind, ChangeKind::Assigned | ChangeKind::Unassigned)
     }

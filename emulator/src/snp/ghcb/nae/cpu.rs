@@ -47,7 +47,7 @@ pub(super) fn rdpmc(request: &Request) -> Served {
 pub(super) fn cpuid<S: HostServices>(request: &mut Request, services: &mut S) -> Served {
     let leaf = request.need(Field::RAX)? as u32;
     let subleaf = request.need(Field::RCX)? as u32;
-    // Leaf 0xD depends on what is enabled (56421, 4.1: CPUID).
+    // Leaf 0xD depends on what is enabled (56421, NAE event CPUID).
     let xcr0 = if leaf == 0xD {
         request.need(Field::XCR0)?
     } else {

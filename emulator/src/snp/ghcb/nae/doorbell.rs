@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Events of restricted injection: the #HV doorbell page and inter-processor interrupts (56421, 4.1.10).
+//! Events of restricted injection: the #HV doorbell page and inter-processor interrupts (56421, #HV doorbell page, #HV IPI).
 
 use super::super::request::Request;
 use super::{HostServices, INVALID_INPUT, Level, Outcome, Served, shared_page};

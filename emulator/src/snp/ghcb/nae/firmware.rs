@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Guest requests to the security firmware (56421, 4.1.7 and 4.1.8).
+//! Guest requests to the security firmware (56421, SNP guest request, SNP extended guest request).
 
 use snp_defs::ghcb::guest_request_error;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Page state change: a list in the shared buffer, worked off from where it stands (56421, 4.1.6).
+//! Page state change: a list in the shared buffer, worked off from where it stands (56421, SNP page state change).
 //!
 //! The list is read once, from the current entry to the last. What is written back is how far the host
 //! came: the current entry in the header, and the current page in each entry that it touched. A guest

@@ -31,7 +31,7 @@ pub(super) fn jump_table<S: HostServices>(request: &mut Request, services: &mut 
     Ok(Outcome::Resume)
 }
 
-/// AP_CREATION (56421, 4.1.9): SW_EXITINFO1 bits 15:0 kind, 19:16 VMPL, 63:32 APIC id; SW_EXITINFO2 the
+/// AP_CREATION (56421, SNP AP creation): SW_EXITINFO1 bits 15:0 kind, 19:16 VMPL, 63:32 APIC id; SW_EXITINFO2 the
 /// VMSA's address; RAX its SEV_FEATURES.
 pub(super) fn ap_creation<S: HostServices>(request: &Request, services: &mut S) -> Served {
     let info1 = request.info1();

@@ -134,3 +134,6 @@ pub(crate) fn measure(
     }
     Ok(chain.measurement)
 }
+
+#[cfg(test)]
+mod tests;

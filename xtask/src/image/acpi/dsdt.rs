@@ -110,7 +110,6 @@ fn pci_root(bus: &mut Vec<u8>, machine: &Machine) {
     let names = [
         Name::new("_HID".into(), &EISAName::new("PNP0A08")),
         Name::new("_CID".into(), &EISAName::new("PNP0A03")),
-        Name::new("_ADR".into(), &0u8),
         Name::new("_UID".into(), &0u8),
         resources,
         Name::new("_PRT".into(), &routes()),
@@ -119,22 +118,27 @@ fn pci_root(bus: &mut Vec<u8>, machine: &Machine) {
     Device::new(Path::new("PCI0"), children).to_aml_bytes(bus);
 }
 
-/// The interrupt of each pin of each slot, as q35 wires them to the I/O APIC: most slots share
-/// inputs 20 to 23, turned by one from slot to slot, those of the chip set's own functions have 16 to 19.
+/// The interrupt of each pin of each slot.
 fn routes() -> impl Aml {
     let mut routes = PackageBuilder::new();
     for slot in 0..32u32 {
         for pin in 0..4u32 {
-            let gsi = match slot {
-                0x00..=0x18 => 20 + (slot + pin) % 4,
-                0x1E => 20 + pin,
-                _ => 16 + pin,
-            };
             let any_function = slot << 16 | 0xFFFF;
+            let gsi = io_apic_input(slot, pin);
             routes.add_element(&Package::new(vec![&any_function, &(pin as u8), &0u8, &gsi]));
         }
     }
     routes
+}
+
+/// The input of the I/O APIC to which q35 wires a pin: most slots share inputs 20 to 23, turned by one
+/// from slot to slot, those of the chip set's own functions have 16 to 19.
+fn io_apic_input(slot: u32, pin: u32) -> u32 {
+    match slot {
+        0x00..=0x18 => 20 + (slot + pin) % 4,
+        0x1E => 20 + pin,
+        _ => 16 + pin,
+    }
 }
 
 /// Configuration space, as 32-bit addresses.
@@ -164,4 +168,30 @@ fn above_memory(machine: &Machine) -> RangeInclusive<u64> {
 /// Newer SeaBIOS puts them at the top of the address space, as far as Linux follows it (46 bits).
 fn at_the_top() -> RangeInclusive<u64> {
     (layout::SVSM_BASE + layout::GIB)..=(1 << 46) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inputs of each slot's pins as the AML of stock QEMU 7.2 has them (its package `PRTA`): letters A
+    /// to H are inputs 16 to 23.
+    const QEMU: [&str; 32] = [
+        "EFGH", "FGHE", "GHEF", "HEFG", "EFGH", "FGHE", "GHEF", "HEFG", "EFGH", "FGHE", "GHEF",
+        "HEFG", "EFGH", "FGHE", "GHEF", "HEFG", "EFGH", "FGHE", "GHEF", "HEFG", "EFGH", "FGHE",
+        "GHEF", "HEFG", "EFGH", "ABCD", "ABCD", "ABCD", "ABCD", "ABCD", "EFGH", "ABCD",
+    ];
+
+    #[test]
+    fn interrupts_are_wired_as_qemu_says() {
+        for (slot, letters) in (0..).zip(QEMU) {
+            for (pin, letter) in (0..).zip(letters.bytes()) {
+                assert_eq!(
+                    io_apic_input(slot, pin),
+                    16 + u32::from(letter - b'A'),
+                    "{slot} {pin}"
+                );
+            }
+        }
+    }
 }

@@ -10,19 +10,16 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 
 use crate::cache;
-use crate::image::{self, ImageFiles, ImageOptions, Monitor, Payload, VmsaPlace};
+use crate::image::{self, ImageFiles, ImageOptions, Monitor, Payload, SvsmSize, VmsaPlace, Vmsas};
 use crate::options::Machine;
+use crate::run_folder::RunFolder;
 use crate::workspace::{self, Binaries, Profile};
 
 /// Images that are kept; the oldest go.
 const KEPT: usize = 12;
 
-/// What the image of `machine` is made from, to be written to `out`.
-pub(crate) fn options(
-    machine: &Machine,
-    binaries: &Binaries,
-    out: PathBuf,
-) -> Result<ImageOptions> {
+/// What the image of `machine` is made from. It has no place yet.
+fn options(machine: &Machine, binaries: &Binaries, vmsa: VmsaPlace) -> Result<ImageOptions> {
     let monitor = if machine.svsm {
         Monitor::Svsm {
             elf: binaries.file("parapet-snp")?.to_owned(),
@@ -42,15 +39,39 @@ pub(crate) fn options(
         payload: machine.payload(),
         vcpus: machine.cpus,
         memory: machine.memory,
-        vmsa: VmsaPlace::Memory,
-        out,
+        vmsa,
+        out: PathBuf::new(),
     })
 }
 
 /// The image of `machine`, built if it is not there.
 pub(crate) fn image_for(machine: &Machine, binaries: &Binaries) -> Result<PathBuf> {
+    image_of(options(machine, binaries, VmsaPlace::Memory)?)
+}
+
+/// The same for a host that measures `vmsas`.
+pub(crate) fn image_placed(
+    machine: &Machine,
+    binaries: &Binaries,
+    vmsas: Vmsas,
+) -> Result<PathBuf> {
+    let place = match vmsas {
+        Vmsas::First => VmsaPlace::Memory,
+        Vmsas::Kvm => VmsaPlace::Kvm,
+    };
+    image_of(options(machine, binaries, place)?)
+}
+
+/// What the SVSM of `machine` costs. The image is built for it.
+pub(crate) fn svsm_size(machine: &Machine, binaries: &Binaries) -> Result<Option<SvsmSize>> {
+    let mut options = options(machine, binaries, VmsaPlace::Memory)?;
+    let folder = RunFolder::create()?;
+    options.out = folder.path().join("image.igvm");
+    Ok(image::build(&options)?.svsm)
+}
+
+fn image_of(mut options: ImageOptions) -> Result<PathBuf> {
     let folder = workspace::target_folder().join("parapet-images");
-    let mut options = options(machine, binaries, PathBuf::new())?;
     let path = folder.join(format!("{}.igvm", key(&options)?));
     if path.exists() {
         // Its time says when it was last of use.

@@ -17,6 +17,7 @@ mod setup;
 mod signals;
 mod size;
 mod statistics;
+mod trace;
 mod workspace;
 
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::run;
+use crate::commands::{build, doctor, measure, run};
 use crate::failure::Status;
 
 /// Builds, runs, tests and measures Parapet, an SVSM for confidential guests
@@ -44,6 +45,12 @@ struct Cli {
 enum Command {
     #[command(about = run::ABOUT, long_about = run::LONG_ABOUT, after_help = run::EXAMPLES)]
     Run(Box<run::Run>),
+    #[command(about = build::ABOUT, long_about = build::LONG_ABOUT, after_help = build::EXAMPLES)]
+    Build(build::Build),
+    #[command(about = measure::ABOUT, long_about = measure::LONG_ABOUT, after_help = measure::EXAMPLES)]
+    Measure(measure::Measure),
+    #[command(about = doctor::ABOUT, long_about = doctor::LONG_ABOUT)]
+    Doctor(doctor::Doctor),
 }
 
 fn main() -> ExitCode {
@@ -69,5 +76,8 @@ fn start() -> Result<i32> {
     signals::install()?;
     match cli.command {
         Command::Run(run) => run.run(),
+        Command::Build(build) => build.run(),
+        Command::Measure(measure) => measure.run(),
+        Command::Doctor(doctor) => doctor.run(),
     }
 }

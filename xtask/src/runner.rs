@@ -17,6 +17,7 @@ use crate::qemu::line::{Accelerator, Boot, Channel, Disk, Forward, Line, PORT_PR
 use crate::run_folder::RunFolder;
 use crate::session::streams::LogLevel;
 use crate::session::{self, Ended, Wiring};
+use crate::trace;
 use crate::workspace::Binaries;
 
 /// Bytes of the trace buffer: a PCI memory region, so a power of two. Only what is written to
@@ -208,7 +209,11 @@ impl Ready {
         std::fs::create_dir(&logs)?;
         let mut ended = session::run(&self.qemu, line, wiring, &logs)?;
         if let Some(file) = &extras.trace {
-            std::fs::copy(folder.path().join("trace"), file).context("copying the trace")?;
+            let summary = trace::convert(&folder.path().join("trace"), file)?;
+            eprintln!("{} records are in {}", summary.records, file.display());
+            if summary.lost > 0 {
+                eprintln!("{} more did not fit in the trace buffer", summary.lost);
+            }
         }
         if let Some(place) = keep(&ended) {
             let _ = std::fs::remove_dir_all(&place);

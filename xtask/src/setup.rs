@@ -72,7 +72,8 @@ pub(crate) fn target_line() -> String {
     format!("rustup target add {TARGET}")
 }
 
-fn ensure_target() -> Result<()> {
+/// Installs the bare-metal target if it is missing.
+pub(crate) fn ensure_target() -> Result<()> {
     if has_target() {
         return Ok(());
     }

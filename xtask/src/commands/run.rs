@@ -20,7 +20,8 @@ use crate::runner::{Extras, Ready};
 use crate::session::streams::LogLevel;
 use crate::session::{CommandStreams, Ended, Wiring, terminal, verdict};
 use crate::size::MemorySize;
-use crate::{setup, statistics, workspace};
+use crate::statistics::Statistics;
+use crate::{setup, workspace};
 
 /// The time limit of a COMMAND, unless --timeout says otherwise.
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
@@ -377,7 +378,10 @@ impl Run {
             );
         }
         if is_shell || self.stats || self.verbose {
-            eprint!("{}", statistics::table(&ended.log.statistics));
+            let statistics = Statistics::read(&ended.log.statistics);
+            if let Some(statistics) = statistics {
+                eprint!("{}", statistics.table(!self.machine.no_svsm));
+            }
         }
     }
 }

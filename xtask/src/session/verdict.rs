@@ -47,7 +47,9 @@ fn out_of_time(ended: &Ended) -> Failure {
 fn of_emulator(ended: &Ended, end: RunEnd, had_command: bool) -> Result<i32, Failure> {
     let died = |message: &str| Failure::new(Status::GuestDied, message.to_owned());
     let first = |fallback: &str| {
-        let line = ended.log.report.iter().find(|line| !line.is_empty());
+        // The emulator's report begins with the place; what happened comes next.
+        let told = |line: &&String| !line.is_empty() && !line.starts_with("the run ended on");
+        let line = ended.log.report.iter().find(told);
         line.cloned().unwrap_or_else(|| fallback.to_owned())
     };
     if let Some(panic) = panic_line(&ended.console) {

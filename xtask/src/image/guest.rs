@@ -9,7 +9,7 @@ use emulator_defs::layout;
 
 use super::acpi;
 use super::boot_params::{self, E820, Kernel, Parameters};
-use super::contents::{Contents, PAGE};
+use super::contents::{Contents, PAGE, without};
 use super::elf::Elf;
 use super::guest_memory::{Machine, area};
 use super::page_tables::{PageTables, Rights, Size};
@@ -180,11 +180,15 @@ fn place_elf(contents: &mut Contents, machine: &Machine, path: &Path) -> Result<
 /// The memory map that the guest gets: its RAM, what in it is taken, and what else lies around.
 fn memory_map(machine: &Machine, svsm: Option<u64>) -> Vec<(u64, u64, E820)> {
     let mut map = Vec::new();
-    for range in machine.ram() {
-        if range.start == area::BASE {
+    // To the kernel the first MiB ends with video memory and ROMs, though part of that range is RAM.
+    let ram = without(&machine.ram(), std::slice::from_ref(&layout::ISA_RANGE));
+    for range in ram {
+        if range.contains(&area::BASE) {
             let tables_end = area::ACPI + area::ACPI_SIZE;
             let end = machine.area_end();
-            map.push((range.start, area::ACPI_SIZE, E820::Acpi));
+            // Where a PC has its ROMs: memory, but not for the kernel to use.
+            map.push((range.start, area::BASE - range.start, E820::Reserved));
+            map.push((area::ACPI, area::ACPI_SIZE, E820::Acpi));
             map.push((tables_end, end - tables_end, E820::Reserved));
             map.push((end, range.end - end, E820::Ram));
         } else {
@@ -214,7 +218,7 @@ mod tests {
                     .all(|pair| pair[0].0 + pair[0].1 <= pair[1].0),
                 "{map:x?}"
             );
-            let hole = layout::ISA_HOLE;
+            let hole = layout::ISA_RANGE;
             assert!(
                 map.iter()
                     .all(|(base, size, _)| base + size <= hole.start || *base >= hole.end)
@@ -224,7 +228,7 @@ mod tests {
                 .filter(|entry| entry.2 == E820::Ram)
                 .map(|entry| entry.1)
                 .sum();
-            let taken = machine.area_end() - area::BASE + hole.end - hole.start;
+            let taken = machine.area_end() - hole.start;
             assert_eq!(free, memory - taken);
         }
     }

@@ -24,7 +24,10 @@
 #![no_std]
 #![cfg_attr(
     not(target_os = "none"),
-    allow(dead_code, reason = "on a host, where the tests run, nothing starts the machine")
+    allow(
+        dead_code,
+        reason = "on a host, where the tests run, nothing starts the machine"
+    )
 )]
 
 pub mod calls;
@@ -38,3 +41,5 @@ pub mod memory;
 pub mod platform;
 pub mod run;
 mod start;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -162,3 +162,6 @@ fn page_error(error: PageError) -> ResultCode {
         PageError::Refused(_) => ResultCode::protocol(abi::PVALIDATE_FAIL_UNKNOWN),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,12 +59,14 @@ struct Entry {
 }
 
 impl Entry {
-    const FREE: Self = Self {
-        word: AtomicU64::new(Use::Free.word(0)),
-        frame: AtomicU64::new(0),
-        address: AtomicUsize::new(0),
-        calling_area: AtomicU64::new(0),
-    };
+    const fn free() -> Self {
+        Self {
+            word: AtomicU64::new(Use::Free.word(0)),
+            frame: AtomicU64::new(0),
+            address: AtomicUsize::new(0),
+            calling_area: AtomicU64::new(0),
+        }
+    }
 
     fn is_free(&self) -> bool {
         self.word.load(Ordering::Acquire) == Use::Free.word(0)
@@ -130,7 +132,7 @@ impl Vcpus {
     /// An empty table.
     pub const fn new() -> Self {
         Self {
-            entries: [const { Entry::FREE }; ENTRIES],
+            entries: [const { Entry::free() }; ENTRIES],
             current: [const { AtomicUsize::new(0) }; CPUS],
             change: Lock::new(()),
         }

@@ -16,7 +16,7 @@ const WRITABLE: u64 = 1 << 1;
 /// Entry above the last level: a page of its own, and not a table.
 const HUGE: u64 = 1 << 7;
 /// Entry: the address; the private bit above it is left alone.
-const ADDRESS: u64 = (1 << ADDRESS_BITS) - 1 & !0xFFF;
+const ADDRESS: u64 = ((1 << ADDRESS_BITS) - 1) & !0xFFF;
 
 /// The tables are not as they should be at this virtual address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ mod tests {
         let tables: Vec<Table> = (0..4)
             .map(|_| core::array::from_fn(|_| AtomicU64::new(0)))
             .collect();
-        let next = |number: u64| AtomicU64::new(PRIVATE | number * 4096 | WRITABLE | PRESENT);
+        let next = |number: u64| AtomicU64::new(PRIVATE | (number * 4096) | WRITABLE | PRESENT);
         let mut tables = tables;
         tables[0][511] = next(1);
         tables[1][510] = next(2);
@@ -96,7 +96,7 @@ mod tests {
         tables.make_read_only(BASE + 0x2000, BASE + 0x4000).unwrap();
         for page in 0..16u64 {
             let writable = if (2..4).contains(&page) { 0 } else { WRITABLE };
-            let expected = PRIVATE | 0x5000_0000 + page * 4096 | writable | PRESENT;
+            let expected = PRIVATE | (0x5000_0000 + page * 4096) | writable | PRESENT;
             assert_eq!(memory[3][page as usize].load(Ordering::Relaxed), expected);
         }
         assert_eq!(memory[2][0].load(Ordering::Relaxed), PRIVATE | 0x3000 | 3);

@@ -157,11 +157,11 @@ pub(crate) fn empty_ranges(launch: &LaunchInfo) -> impl Iterator<Item = Range> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     extern crate std;
     use super::*;
+    use crate::testing::sample_launch_page as sample;
     use std::vec::Vec;
-    use zerocopy::FromZeros;
 
     const MIB: u64 = 1 << 20;
 
@@ -170,36 +170,6 @@ pub(crate) mod tests {
             base,
             size: end - base,
         }
-    }
-
-    /// A launch page that is right.
-    pub(crate) fn sample() -> LaunchInfo {
-        let region = 0x80_0000_0000;
-        let mut launch = LaunchInfo::new_zeroed();
-        launch.magic = MAGIC;
-        launch.version = VERSION;
-        launch.vcpus = 2;
-        launch.region = range(region, region + MIB);
-        launch.image = range(region, region + 0x2_0000);
-        launch.page_tables = range(region + 0x2_0000, region + 0x3_0000);
-        launch.per_cpu = range(region + 0x3_0000, region + 0x3_0000 + 2 * per_cpu::SIZE);
-        launch.shared = range(region + 0x6_0000, region + 0x6_4000);
-        launch.tracker = range(region + 0x7_0000, region + 0x8_0000);
-        launch.heap = range(region + 0x8_0000, region + 0x9_0000);
-        launch.host_memory_map = range(region + 0x9_0000, region + 0x9_1000);
-        launch.cpuid_page = region + 0x9_1000;
-        launch.secrets_page = region + 0x9_2000;
-        launch.guest_memory[0] = range(0, 0xA_0000);
-        launch.guest_memory[1] = range(MIB, 16 * MIB);
-        launch.guest_memory[2] = range(4096 * MIB, 4104 * MIB);
-        launch.preloaded[0] = range(0x1_0000, 0x2_0000);
-        launch.preloaded[1] = range(4 * MIB, 9 * MIB + 0x3000);
-        launch.preloaded[2] = range(4096 * MIB, 4096 * MIB + 0x1000);
-        launch.guest.vmpl = 2;
-        launch.guest.secrets_page = 0x3_0000;
-        launch.guest.cpuid_page = 0x3_1000;
-        launch.guest.calling_areas = range(0x3_2000, 0x3_4000);
-        launch
     }
 
     #[test]

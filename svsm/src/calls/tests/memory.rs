@@ -78,7 +78,7 @@ fn there_and_back() {
 #[test]
 fn large_pages() {
     with_rig(|rig| {
-        let entries = [10 * MIB | 1, 12 * MIB | 1, rig.page(0)];
+        let entries = [(10 * MIB) | 1, (12 * MIB) | 1, rig.page(0)];
         // One for each call: the rest is for the next.
         assert_eq!(deposit(rig, &entries), (INCOMPLETE, 1));
         assert_eq!(
@@ -99,7 +99,7 @@ fn large_pages() {
         assert_eq!(rig.mem_available(0), 0);
         // In 4K pages of the hardware's, too.
         rig.platform.smash(10 * MIB);
-        assert_eq!(deposit(rig, &[10 * MIB | 1]), (SUCCESS, 1));
+        assert_eq!(deposit(rig, &[(10 * MIB) | 1]), (SUCCESS, 1));
         assert_eq!(rig.state(11 * MIB), Ok(State::Own));
         assert!(!rig.platform.has_access(11 * MIB));
     });
@@ -129,17 +129,17 @@ fn what_can_not_be_deposited() {
         // A calling area, alone or in a large page.
         assert_eq!(deposit(rig, &[rig.calling_area(0)]), (INVALID_ADDRESS, 0));
         assert_eq!(rig.core_call(abi::REMAP_CA, 10 * MIB + 0x5000), SUCCESS);
-        assert_eq!(deposit(rig, &[10 * MIB | 1]), (INVALID_ADDRESS, 0));
+        assert_eq!(deposit(rig, &[(10 * MIB) | 1]), (INVALID_ADDRESS, 0));
         // Not in the machine.
         assert_eq!(pvalidate(rig, &[invalidate(rig.page(2))]), (SUCCESS, 1));
         assert_eq!(deposit(rig, &[rig.page(2)]), (INVALID_ADDRESS, 0));
-        assert_eq!(deposit(rig, &[2 * MIB | 1]), (INVALID_ADDRESS, 0));
+        assert_eq!(deposit(rig, &[(2 * MIB) | 1]), (INVALID_ADDRESS, 0));
         // Malformed.
         let page = rig.page(3);
         for bad in [page | 2, page | 4, page | 1 << 11, (2 * MIB + 4096) | 1] {
             assert_eq!(deposit(rig, &[bad]), (INVALID_PARAMETER, 0));
             assert_eq!(deposit(rig, &[rig.page(4), bad]), (INVALID_PARAMETER, 1));
-            assert_eq!(withdraw(rig, LIST).unwrap().contains(&rig.page(4)), true);
+            assert!(withdraw(rig, LIST).unwrap().contains(&rig.page(4)));
         }
         assert_eq!(rig.core_call(abi::DEPOSIT_MEM, LIST + 4), INVALID_PARAMETER);
         assert_eq!(rig.core_call(abi::DEPOSIT_MEM, REGION), INVALID_ADDRESS);

@@ -183,11 +183,9 @@ fn memory_map(machine: &Machine, svsm: Option<u64>) -> Vec<(u64, u64, E820)> {
     // To the kernel the first MiB ends with video memory and ROMs, though part of that range is RAM.
     let ram = without(&machine.ram(), std::slice::from_ref(&layout::ISA_RANGE));
     for range in ram {
-        if range.contains(&area::BASE) {
+        if range.start == area::BASE {
             let tables_end = area::ACPI + area::ACPI_SIZE;
             let end = machine.area_end();
-            // Where a PC has its ROMs: memory, but not for the kernel to use.
-            map.push((range.start, area::BASE - range.start, E820::Reserved));
             map.push((area::ACPI, area::ACPI_SIZE, E820::Acpi));
             map.push((tables_end, end - tables_end, E820::Reserved));
             map.push((end, range.end - end, E820::Ram));
@@ -230,6 +228,7 @@ mod tests {
                 .sum();
             let taken = machine.area_end() - hole.start;
             assert_eq!(free, memory - taken);
+            assert!(map.iter().all(|(_, size, _)| *size > 0), "{map:x?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// The area in low memory for everything but kernel and initramfs.
 pub(crate) mod area {
-    /// Its start: the first byte above the hole for video memory and option ROMs.
+    /// Its start: the first byte above the range of video memory and ROMs.
     pub(crate) const BASE: u64 = 0x10_0000;
     /// ACPI tables.
     pub(crate) const ACPI: u64 = BASE;

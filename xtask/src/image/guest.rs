@@ -184,10 +184,9 @@ fn memory_map(machine: &Machine, svsm: Option<u64>) -> Vec<(u64, u64, E820)> {
     let ram = without(&machine.ram(), std::slice::from_ref(&layout::ISA_RANGE));
     for range in ram {
         if range.start == area::BASE {
-            let tables_end = area::ACPI + area::ACPI_SIZE;
             let end = machine.area_end();
-            map.push((area::ACPI, area::ACPI_SIZE, E820::Acpi));
-            map.push((tables_end, end - tables_end, E820::Reserved));
+            map.push((area::ACPI, area::ACPI_END - area::ACPI, E820::Acpi));
+            map.push((area::ACPI_END, end - area::ACPI_END, E820::Reserved));
             map.push((end, range.end - end, E820::Ram));
         } else {
             map.push((range.start, range.end - range.start, E820::Ram));

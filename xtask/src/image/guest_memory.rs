@@ -18,7 +18,12 @@ pub(crate) mod area {
     /// ACPI tables.
     pub(crate) const ACPI: u64 = BASE;
     /// Bytes for ACPI tables.
-    pub(crate) const ACPI_SIZE: u64 = 0x1_0000;
+    pub(crate) const ACPI_SIZE: u64 = 0xF000;
+    /// List of `setup_data`, and what it points to. It belongs to the ACPI range of the memory map:
+    /// what is merely reserved Linux maps as shared with the host when it reads the list again for sysfs.
+    pub(crate) const SETUP_DATA: u64 = ACPI + ACPI_SIZE;
+    /// End of the ACPI range.
+    pub(crate) const ACPI_END: u64 = SETUP_DATA + 0x1000;
     /// The shim (without an SVSM).
     pub(crate) const SHIM: u64 = snp_shim::SHIM_BASE;
     /// The shim's list of ranges (without an SVSM).
@@ -31,10 +36,8 @@ pub(crate) mod area {
     pub(crate) const BOOT_PARAMS: u64 = PAGE_TABLES + 0x2000;
     /// Command line.
     pub(crate) const COMMAND_LINE: u64 = BOOT_PARAMS + 0x1000;
-    /// List of `setup_data`, and what it points to.
-    pub(crate) const SETUP_DATA: u64 = COMMAND_LINE + 0x1000;
     /// Stack.
-    pub(crate) const STACK: u64 = SETUP_DATA + 0x1000;
+    pub(crate) const STACK: u64 = COMMAND_LINE + 0x1000;
     /// Bytes of the stack.
     pub(crate) const STACK_SIZE: u64 = 0x2000;
     /// The first vCPU's VMSA (without an SVSM).
@@ -48,7 +51,7 @@ pub(crate) mod area {
     /// Where kernels and other payloads may lie.
     pub(crate) const PAYLOAD: u64 = 0x20_0000;
 
-    const _: () = assert!(SHIM == ACPI + ACPI_SIZE);
+    const _: () = assert!(SHIM == ACPI_END);
     const _: () = assert!(CALLING_AREAS + super::MAX_VCPUS as u64 * 0x1000 <= PAYLOAD);
     // An erratum of several processors forbids a VMSA at the start of a 2M page.
     const _: () = assert!(!VMSA.is_multiple_of(0x20_0000));

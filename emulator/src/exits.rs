@@ -247,7 +247,7 @@ impl Vcpu {
 
     /// The state of the protocol, and the services for it.
     fn protocol(&mut self, vmpl: u8) -> (&mut ghcb::Level, Services<'_>) {
-        let present: [bool; VMPLS] = core::array::from_fn(|n| self.levels[n].vmsa.is_some());
+        let present: [bool; VMPLS] = core::array::from_fn(|n| self.has_vmsa(n));
         let (machine, shared) = (self.machine, self.shared);
         let level = &mut self.levels[usize::from(vmpl)];
         let restricted = level.restricted();
@@ -318,6 +318,7 @@ impl Vcpu {
             self.served = Some(registers);
             self.served_ticks = 0;
         }
+        self.take_waiting_vmsa(target);
         self.level(caller).run_state = RunState::Stopped;
         self.level(target).run_state = RunState::Runnable;
     }

@@ -479,6 +479,25 @@ impl Vcpu {
         }
     }
 
+    /// Whether a level has a VMSA, be it one that waits for INIT: RUN_VMPL finds both, as hosts do it.
+    /// An SVSM registers the first VMSA of its guest so, which is to run when it is asked for and
+    /// not before.
+    pub(crate) fn has_vmsa(&self, vmpl: usize) -> bool {
+        self.levels
+            .get(vmpl)
+            .is_some_and(|level| level.vmsa.is_some() || level.on_init.is_some())
+    }
+
+    /// A level that is asked for takes the VMSA that waits for INIT, if it has no other.
+    pub(crate) fn take_waiting_vmsa(&mut self, vmpl: u8) {
+        let level = self.level(vmpl);
+        if level.vmsa.is_none()
+            && let Some(gpa) = level.on_init.take()
+        {
+            self.create(vmpl, gpa);
+        }
+    }
+
     fn create(&mut self, vmpl: u8, gpa: u64) {
         log::debug!(
             "vCPU {}: VMPL{vmpl} runs the VMSA at {gpa:#x}",

@@ -96,6 +96,11 @@ pub(crate) fn sha256_of(path: &Path) -> Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
+/// The SHA-256 of bytes, in hexadecimal.
+pub(crate) fn sha256_of_bytes(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 /// The SHA-256 of several byte strings, each with its length, in hexadecimal.
 pub(crate) fn sha256_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();

@@ -7,6 +7,7 @@ mod failure;
 mod guest;
 mod image;
 mod image_store;
+mod machine_tests;
 mod options;
 mod progress;
 mod qemu;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{build, doctor, measure, run};
+use crate::commands::{build, doctor, measure, run, test};
 use crate::failure::Status;
 
 /// Builds, runs, tests and measures Parapet, an SVSM for confidential guests
@@ -45,6 +46,8 @@ struct Cli {
 enum Command {
     #[command(about = run::ABOUT, long_about = run::LONG_ABOUT, after_help = run::EXAMPLES)]
     Run(Box<run::Run>),
+    #[command(about = test::ABOUT, long_about = test::LONG_ABOUT, after_help = test::EXAMPLES)]
+    Test(test::Test),
     #[command(about = build::ABOUT, long_about = build::LONG_ABOUT, after_help = build::EXAMPLES)]
     Build(build::Build),
     #[command(about = measure::ABOUT, long_about = measure::LONG_ABOUT, after_help = measure::EXAMPLES)]
@@ -76,6 +79,7 @@ fn start() -> Result<i32> {
     signals::install()?;
     match cli.command {
         Command::Run(run) => run.run(),
+        Command::Test(test) => test.run(),
         Command::Build(build) => build.run(),
         Command::Measure(measure) => measure.run(),
         Command::Doctor(doctor) => doctor.run(),

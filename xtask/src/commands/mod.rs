@@ -5,3 +5,4 @@ pub(crate) mod build;
 pub(crate) mod doctor;
 pub(crate) mod measure;
 pub(crate) mod run;
+pub(crate) mod test;

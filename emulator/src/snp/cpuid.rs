@@ -2,7 +2,7 @@
 //! What CPUID says in the emulated machine, and the CPUID page.
 //!
 //! One policy answers everywhere: the MSR protocol, the GHCB's CPUID event and the CPUID page. It
-//! starts from what the real processor says, lets through what is on a list ([`offered`]), and adds
+//! starts from what the real processor says, lets through what is on a list (`cpuid/offered.rs`), and adds
 //! what the emulator provides: x2APIC, the TSC-deadline timer, INVLPGB, SEV. A feature that no list
 //! has is hidden, so a newer QEMU does not change the machine, let alone offer a guest what the
 //! emulator does not carry from one VMPL to another. Five-level paging and SVM are the emulator's

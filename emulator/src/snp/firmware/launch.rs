@@ -165,7 +165,9 @@ impl Launch {
     /// its reports.
     ///
     /// # Errors
-    /// With an ID block, what [`id_block::check`] says. Without: none.
+    /// With an ID block: [`Status::InvalidParameter`] for an unknown version, algorithm or curve,
+    /// [`Status::BadMeasurement`] when the owner expects another digest,
+    /// [`Status::BadSignature`] when a key or a signature is wrong. Without: none.
     pub fn finish(self, id_block: Option<&IdBlock>, host_data: [u8; 32]) -> Result<Guest, Status> {
         let owner = match id_block {
             Some(block) => id_block::check(block, &self.digest, self.policy)?,

@@ -26,9 +26,11 @@ const PROFILE: &str = "PS1='guest \\w # '\nalias ll='ls -l'\n";
 
 /// Modules of the kernel that the guest can load. What is built into the kernel, or what it does
 /// not have, is passed over.
-const WANTED: [&str; 9] = [
-    "qemu_fw_cfg", // the command
-    "sev_guest",   // attestation reports, with configfs-tsm
+const WANTED: [&str; 11] = [
+    "qemu_fw_cfg",   // the command
+    "sev_guest",     // attestation reports, with configfs-tsm
+    "gcm",           // see `CIPHER`
+    "ghash_generic", // see `CIPHER`
     "virtio_blk",
     "virtio_net",
     "virtio_rng",
@@ -37,6 +39,10 @@ const WANTED: [&str; 9] = [
     "cpuid", // /dev/cpu/N/cpuid, for checks
     "configfs",
 ];
+
+/// The cipher that sev-guest of Linux 6.12 asks the kernel for by name, which is no dependency that
+/// a module could declare, and the modules that make it.
+const CIPHER: (&[u8], [&str; 2]) = (b"gcm(aes)\0", ["gcm", "ghash_generic"]);
 
 /// An initramfs in the cache that suits `kernel`.
 pub(crate) fn default_for(kernel: &GuestKernel, cache: &Cache) -> Result<PathBuf> {
@@ -53,6 +59,7 @@ pub(crate) fn default_for(kernel: &GuestKernel, cache: &Cache) -> Result<PathBuf
         FSTAB.as_bytes(),
         PROFILE.as_bytes(),
         WANTED.join(",").as_bytes(),
+        CIPHER.0,
         env!("CARGO_PKG_VERSION").as_bytes(),
         busybox.as_slice(),
         modules_key.as_bytes(),
@@ -64,7 +71,11 @@ pub(crate) fn default_for(kernel: &GuestKernel, cache: &Cache) -> Result<PathBuf
     let step = crate::progress::Step::start("making the initramfs");
     let applets = applets(&busybox_path)?;
     let (release, modules) = match (&kernel.modules, &kernel.release) {
-        (Some(folder), Some(release)) => (release.as_str(), Tree::open(folder)?.closure(&WANTED)?),
+        (Some(folder), Some(release)) => {
+            let mut modules = Tree::open(folder)?.closure(&WANTED)?;
+            add_cipher(&mut modules);
+            (release.as_str(), modules)
+        }
         _ => ("none", Vec::new()),
     };
     let archive = archive(&busybox, &applets, release, &modules);
@@ -122,6 +133,23 @@ fn archive(busybox: &[u8], applets: &[String], release: &str, modules: &[Module]
     );
     archive.file(&format!("{folder}/modules.symbols"), 0o644, b"");
     archive.finish()
+}
+
+/// Makes the cipher's modules a dependency of sev-guest, if it asks for the cipher.
+fn add_cipher(modules: &mut [Module]) {
+    let (name, needs) = CIPHER;
+    for module in modules
+        .iter_mut()
+        .filter(|module| module.name == "sev_guest")
+    {
+        if module
+            .content
+            .windows(name.len())
+            .any(|bytes| bytes == name)
+        {
+            module.depends.extend(needs.map(str::to_owned));
+        }
+    }
 }
 
 /// `modules.dep` as depmod(8) writes it: all that a module needs, the nearest first.

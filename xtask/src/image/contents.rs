@@ -181,8 +181,9 @@ mod tests {
     fn zeros_take_no_room() {
         let mut contents = Contents::default();
         contents.load("kernel", 0x1000, &[0; 8192]).unwrap();
+        contents.zeros("more", 0x5000, PAGE).unwrap();
         assert!(contents.data().is_empty());
-        assert_eq!(contents.runs(0..u64::MAX), [0x1000..0x3000]);
+        assert_eq!(contents.runs(0..u64::MAX), [0x1000..0x3000, 0x5000..0x6000]);
     }
 
     proptest! {

@@ -17,6 +17,7 @@ const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
 const HUGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
+#[cfg(test)]
 const ADDRESS: u64 = 0x0007_FFFF_FFFF_F000;
 
 /// What may be done with mapped memory.
@@ -43,6 +44,7 @@ impl Rights {
         ..Self::READ
     };
     /// Read and execute.
+    #[cfg(test)]
     pub(crate) const EXECUTE: Self = Self {
         execute: true,
         ..Self::READ

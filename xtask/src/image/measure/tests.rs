@@ -24,7 +24,7 @@ const CPUID: u32 = 0x80_E000;
 /// `ResetVector`): where secrets and CPUID pages go, and that all vCPUs start at the reset vector.
 fn firmware() -> Vec<u8> {
     const METADATA: u32 = 0x400;
-    let mut image: Vec<u8> = (0..0x2_0000u32).map(|at| (at * 7 >> 3) as u8).collect();
+    let mut image: Vec<u8> = (0..0x2_0000u32).map(|at| ((at * 7) >> 3) as u8).collect();
     let end = image.len();
     let at = end - METADATA as usize;
     let metadata = [
@@ -147,7 +147,7 @@ fn image() -> Vec<u8> {
     let launch = Launch {
         policy: 0x3_0000,
         memory_map: Some(0xC000..0xD000),
-        required: vec![0xD000..0xE000],
+        required: Vec::from([0xD000..0xE000, 0x10_D000..0x10_E000]),
         vmsa_gpa: 0xF000,
         vmsa: vmsa::boot(&vmsa::Entry {
             rip: 0x1000,

@@ -236,7 +236,10 @@ impl Vcpu {
         let instruction = self.instruction(vmpl);
         match instruction.operation {
             Operation::Vmgexit => {
-                self.level(vmpl).advance(instruction.length);
+                let level = self.level(vmpl);
+                level.advance(instruction.length);
+                // So the VMSA has it (24593, appendix C), and a more privileged VMPL looks for it.
+                level.block.control.exit_code = exit::VMGEXIT;
                 self.vmgexit(vmpl);
             }
             Operation::Vmmcall => self.raise_vc(vmpl, exit::VMMCALL),

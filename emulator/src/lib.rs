@@ -12,6 +12,7 @@ pub mod decode;
 pub mod devices;
 pub mod exception;
 pub mod igvm;
+pub mod kvm_clock;
 pub mod paging;
 pub mod snp;
 pub mod trace;

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use emulator::config::Config;
 use emulator::devices::{Bus, Posted, Ram};
+use emulator::kvm_clock::{self, SystemTime, WallClock};
 use emulator::snp::cpuid::Policy;
 use emulator::snp::firmware::Guest;
 use emulator::snp::rmp::{Change, Rmp};
@@ -17,7 +18,8 @@ use crate::devices_host::{Mmio, Ports};
 use crate::diary::Diary;
 use crate::guest_memory::{GuestMemory, View};
 use crate::host::heap::HIGH;
-use crate::host::{apic, instructions::interrupt_window};
+use crate::host::instructions::{interrupt_window, rdtsc};
+use crate::host::{apic, rtc, time};
 use crate::npt::NestedTables;
 use crate::svm::maps::Maps;
 
@@ -38,11 +40,29 @@ pub(crate) struct Machine {
     pub(crate) firmware: Mutex<Option<Guest>>,
     /// Guest-physical address of the AP jump table.
     pub(crate) ap_jump_table: AtomicU64,
+    /// What KVM's clock says.
+    pub(crate) clock: Clock,
     pub(crate) vcpus: Vec<Shared>,
     /// Time-stamp when the first vCPU started; 0 before.
     pub(crate) started: AtomicU64,
     /// Set once some vCPU ends the run.
     pub(crate) ending: AtomicBool,
+}
+
+/// KVM's clock: the same for all vCPUs.
+pub(crate) struct Clock {
+    pub(crate) system: SystemTime,
+    pub(crate) wall: WallClock,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let seconds = rtc::seconds_since_1970();
+        Self {
+            system: kvm_clock::system_time(time::tsc_hz(), rdtsc()),
+            wall: kvm_clock::wall_clock(seconds as u32),
+        }
+    }
 }
 
 static MACHINE: Once<Machine> = Once::new();
@@ -67,6 +87,7 @@ impl Machine {
             cpuid: Policy::new(config.cpus),
             firmware: Mutex::new(None),
             ap_jump_table: AtomicU64::new(0),
+            clock: Clock::new(),
             vcpus: (0..config.cpus).map(Shared::new).collect(),
             started: AtomicU64::new(0),
             ending: AtomicBool::new(false),

@@ -2,6 +2,7 @@
 //! The verbs behind VMGEXIT, for the vCPU and the VMPL that exited.
 
 use emulator::devices::{self, Effect, Lapic, PortEffect, RealLapic, Width};
+use emulator::kvm_clock;
 use emulator::snp::firmware::Status;
 use emulator::snp::ghcb::{
     ApRequest, ApRequestKind, CpuidAnswer, HostServices, Note, NotShared, PageOp, Refused,
@@ -9,6 +10,7 @@ use emulator::snp::ghcb::{
 use emulator::snp::rmp::HostError;
 use emulator_defs::exit::RunEnd;
 use snp_defs::rmp::RmpSize;
+use zerocopy::IntoBytes;
 
 use crate::end_of_run::{end_run, say};
 use crate::guest_memory::View;
@@ -198,6 +200,16 @@ impl HostServices for Services<'_> {
             .map_err(|_| Refused)?;
         self.follow(effect);
         Ok(())
+    }
+
+    fn clock_msr_write(&mut self, msr: u32, value: u64) -> Result<(), Refused> {
+        let clock = &self.machine.clock;
+        match msr {
+            kvm_clock::MSR_WALL_CLOCK => self.write_shared(value, clock.wall.as_bytes()),
+            _ if value & 1 == 0 => Ok(()),
+            _ => self.write_shared(value & !1, clock.system.as_bytes()),
+        }
+        .map_err(|_| Refused)
     }
 
     fn nmi_complete(&mut self) {

@@ -49,7 +49,9 @@ fn input(name: &str) -> &'static [u8] {
 
 extern "sysv64" fn bootstrap() -> ! {
     Processor::current().set_apic_id(apic::initialize());
-    time::calibrate();
+    if !time::calibrate() {
+        refuse(format_args!("QEMU has no HPET"));
+    }
     if !fw_cfg::present() {
         refuse(format_args!("QEMU has no fw_cfg device"));
     }

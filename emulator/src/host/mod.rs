@@ -14,6 +14,7 @@ pub(crate) mod heap;
 pub(crate) mod instructions;
 pub(crate) mod log;
 pub(crate) mod physical;
+pub(crate) mod rtc;
 pub(crate) mod smp;
 pub(crate) mod time;
 pub(crate) mod traps;

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Rates of the time-stamp counter and of the local APIC's timer, measured once against the PIT,
-//! whose rate is the same on every PC.
+//! Rates of the time-stamp counter and of the local APIC's timer, measured once against the HPET,
+//! which says its own rate.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::apic;
-use super::instructions::{in8, out8, rdtsc};
+use super::instructions::rdtsc;
+use super::physical::{read_volatile, write_volatile};
 
-/// Rate of the PIT, in Hz.
-const PIT_HZ: u64 = 1_193_182;
-/// How long to measure: 5 ms.
-const PIT_COUNT: u64 = PIT_HZ / 200;
+const HPET: u64 = 0xFED0_0000;
+const HPET_CAPABILITIES: u64 = HPET;
+const HPET_CONFIGURATION: u64 = HPET + 0x10;
+const HPET_COUNTER: u64 = HPET + 0xF0;
+/// The longest period that the specification allows, in femtoseconds.
+const LONGEST_PERIOD: u64 = 100_000_000;
+/// How long to measure: 10 ms, in femtoseconds.
+const SPAN: u64 = 10_000_000_000_000;
+const FEMTOSECONDS: u128 = 1_000_000_000_000_000;
 
 static TSC_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
 /// Timer ticks for each TSC tick, in 1 / 2^32.
@@ -27,28 +33,57 @@ pub(crate) fn tsc_to_timer(tsc: u64) -> u64 {
     u64::try_from((product >> 32) + 1).unwrap_or(u64::MAX)
 }
 
-/// Measures both rates with channel 2 of the PIT, which is left stopped.
-pub(crate) fn calibrate() {
-    const PORT_CONTROL: u16 = 0x43;
-    const PORT_CHANNEL_2: u16 = 0x42;
-    const PORT_SYSTEM: u16 = 0x61;
-    let saved = in8(PORT_SYSTEM);
-    // Gate low, speaker off; mode 0, then the count, then the gate: the count starts.
-    out8(PORT_SYSTEM, saved & !3);
-    out8(PORT_CONTROL, 0b1011_0000);
-    out8(PORT_CHANNEL_2, PIT_COUNT as u8);
-    out8(PORT_CHANNEL_2, (PIT_COUNT >> 8) as u8);
-    apic::start_timer(u32::MAX);
-    let ticks_start = apic::timer_ticks();
-    let tsc_start = rdtsc();
-    out8(PORT_SYSTEM, (saved & !3) | 1);
-    while in8(PORT_SYSTEM) & 0x20 == 0 {
-        core::hint::spin_loop();
+/// The three counters at one moment.
+#[derive(Clone, Copy)]
+struct Sample {
+    tsc: u64,
+    hpet: u64,
+    timer: u32,
+    /// How long the reading took, in ticks of the TSC.
+    took: u64,
+}
+
+/// Reads the counters until they are read close to each other: QEMU's thread may be off its
+/// processor at any moment.
+fn sample() -> Sample {
+    let read = || {
+        let before = rdtsc();
+        let hpet = read_volatile(HPET_COUNTER);
+        let timer = apic::timer_ticks();
+        let took = rdtsc() - before;
+        Sample {
+            tsc: before + took / 2,
+            hpet,
+            timer,
+            took,
+        }
+    };
+    (0..8).fold(read(), |best, _| {
+        let next = read();
+        if next.took < best.took { next } else { best }
+    })
+}
+
+/// Measures both rates; false where there is no HPET, which is left stopped at 0.
+pub(crate) fn calibrate() -> bool {
+    let period = read_volatile::<u64>(HPET_CAPABILITIES) >> 32;
+    if period == 0 || period > LONGEST_PERIOD {
+        return false;
     }
-    let tsc = rdtsc() - tsc_start;
-    let ticks = u64::from(ticks_start - apic::timer_ticks());
+    write_volatile(HPET_CONFIGURATION, 1_u64);
+    apic::start_timer(u32::MAX);
+    let first = sample();
+    let mut last = first;
+    while (last.hpet - first.hpet) * period < SPAN {
+        last = sample();
+    }
     apic::start_timer(0);
-    out8(PORT_SYSTEM, saved);
-    TSC_HZ.store(tsc * PIT_HZ / PIT_COUNT, Ordering::Relaxed);
-    TIMER_PER_TSC.store((ticks << 32) / tsc.max(1), Ordering::Relaxed);
+    write_volatile(HPET_CONFIGURATION, 0_u64);
+    write_volatile(HPET_COUNTER, 0_u64);
+    let tsc = u128::from(last.tsc - first.tsc);
+    let span = u128::from(last.hpet - first.hpet) * u128::from(period);
+    let timer = u128::from(first.timer - last.timer);
+    TSC_HZ.store((tsc * FEMTOSECONDS / span) as u64, Ordering::Relaxed);
+    TIMER_PER_TSC.store(((timer << 32) / tsc.max(1)) as u64, Ordering::Relaxed);
+    true
 }

@@ -22,6 +22,7 @@ use snp_defs::cpuid::{CpuidPage, Function, MAX_FUNCTIONS};
 use zerocopy::FromZeros;
 
 use super::firmware::Status;
+use crate::kvm_clock;
 use offered::Kind;
 
 pub use offered::INVLPGB_COUNT_MAX;
@@ -34,13 +35,13 @@ pub type Raw<'a> = &'a dyn Fn(u32, u32) -> Registers;
 
 /// Greatest basic leaf.
 pub const MAX_BASIC: u32 = 0xC;
-/// Greatest leaf of the hypervisor's range, and its only one.
-pub const MAX_HYPERVISOR: u32 = 0x4000_0000;
+/// Greatest leaf of the hypervisor's range: KVM's features.
+pub const MAX_HYPERVISOR: u32 = 0x4000_0001;
 /// Greatest extended leaf: the one about encrypted memory.
 pub const MAX_EXTENDED: u32 = 0x8000_001F;
 
-/// Twelve bytes that name the hypervisor.
-const SIGNATURE: &[u8; 12] = b"Parapet\0\0\0\0\0";
+/// Twelve bytes that name the hypervisor: KVM, for its clock ([`kvm_clock`]).
+const SIGNATURE: &[u8; 12] = kvm_clock::SIGNATURE;
 /// The same of QEMU's own emulation.
 const SIGNATURE_TCG: &[u8; 12] = b"TCGTCGTCGTCG";
 /// Bits of a guest's addresses, physical (the C-bit aside) and linear.
@@ -86,6 +87,7 @@ impl Policy {
                 let [ebx, ecx, edx] = words(SIGNATURE);
                 [MAX_HYPERVISOR, ebx, ecx, edx]
             }
+            0x4000_0001 => [kvm_clock::FEATURES, 0, 0, 0],
             0x8000_0000 => [MAX_EXTENDED, ebx, ecx, edx],
             0x8000_0001 => [
                 eax,
@@ -119,7 +121,7 @@ impl Policy {
     pub fn page(&self, raw: Raw<'_>) -> CpuidPage {
         let mut page = CpuidPage::new_zeroed();
         let leaves = (0..=MAX_BASIC)
-            .chain([MAX_HYPERVISOR])
+            .chain(0x4000_0000..=MAX_HYPERVISOR)
             .chain(0x8000_0000..=MAX_EXTENDED);
         for leaf in leaves {
             // The topology is the only one with several parts here.

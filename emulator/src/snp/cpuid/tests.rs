@@ -98,7 +98,7 @@ fn what_the_emulator_provides_is_shown() {
         assert_eq!(eax, 0b111_1010);
         assert_eq!((ebx & 0x3F, ebx >> 6 & 0x3F, ebx >> 12 & 0xF), (51, 1, 4));
         let [max, rest @ ..] = answer(0x4000_0000);
-        assert_eq!((max, rest), (0x4000_0000, words(SIGNATURE)));
+        assert_eq!((max, rest), (0x4000_0001, words(SIGNATURE)));
     }
     assert!(has(Policy::new(1).answer(&qemu, 0, 0x8000_0007, 0)[3], 8));
 }
@@ -136,7 +136,7 @@ fn leaves_that_the_processor_does_not_have_are_zero() {
             0xD,
             0x14,
             0x1F,
-            0x4000_0001,
+            0x4000_0002,
             0x8000_001C,
             0x8000_0020,
             0xC000_0000,

@@ -6,6 +6,8 @@
 //! as on a processor without it. The list is what a stock Linux or OVMF reads or writes without having
 //! asked CPUID, with the values that KVM gives to an AMD guest.
 
+use crate::kvm_clock::{MSR_SYSTEM_TIME, MSR_WALL_CLOCK};
+
 use super::services::{HostServices, Note, Refused};
 
 /// Registers that keep what is written to them.
@@ -17,6 +19,7 @@ pub struct Registers {
     misc_enable: u64,
     hwcr: u64,
     debug_control: u64,
+    clock: [u64; 2],
 }
 
 const TSC: u32 = 0x10;
@@ -94,6 +97,7 @@ impl Default for Registers {
             misc_enable: 1,
             hwcr: HWCR_RESET,
             debug_control: 0,
+            clock: [0; 2],
         }
     }
 }
@@ -121,6 +125,7 @@ pub fn read<S: HostServices>(
         }
         MTRR_DEFAULT => registers.mtrr_default,
         HWCR => registers.hwcr,
+        MSR_WALL_CLOCK | MSR_SYSTEM_TIME => registers.clock[(msr & 1) as usize],
         DE_CFG => DE_CFG_VALUE,
         _ => match fixed(msr) {
             Some(n) => registers.mtrr_fixed[n],
@@ -166,6 +171,10 @@ pub fn write<S: HostServices>(
             store(&mut registers.mtrr_default, value, valid)
         }
         HWCR => store(&mut registers.hwcr, value | HWCR_RESET, true),
+        MSR_WALL_CLOCK | MSR_SYSTEM_TIME => {
+            let valid = services.clock_msr_write(msr, value).is_ok();
+            store(&mut registers.clock[(msr & 1) as usize], value, valid)
+        }
         DE_CFG => value & !DE_CFG_VALUE == 0,
         _ => match fixed(msr) {
             Some(n) => {

@@ -168,6 +168,13 @@ pub trait HostServices {
     /// # Errors
     /// #GP(0).
     fn apic_msr_write(&mut self, msr: u32, value: u64) -> Result<(), Refused>;
+    /// WRMSR of a register of KVM's clock ([`crate::kvm_clock`]), as far as the host has it.
+    ///
+    /// # Errors
+    /// #GP(0).
+    fn clock_msr_write(&mut self, _msr: u32, _value: u64) -> Result<(), Refused> {
+        Err(Refused)
+    }
     /// The guest has handled an NMI.
     fn nmi_complete(&mut self);
 

@@ -168,8 +168,10 @@ impl Test {
                 }
                 Err(error) => {
                     totals.failed += 1;
-                    tell("FAIL", test.name, started, &format!("{error:#}"));
-                    println!("     its logs are in {}", context.folder().display());
+                    let reason = format!("{error:#}");
+                    std::fs::write(context.folder().join("reason"), &reason)?;
+                    tell("FAIL", test.name, started, &shortened(&reason));
+                    println!("     all of it is in {}", context.folder().display());
                 }
             }
             self.stop_early(totals)?;
@@ -201,6 +203,18 @@ fn tell(verdict: &str, name: &str, started: Instant, detail: &str) {
     for line in detail.lines() {
         println!("     {line}");
     }
+}
+
+/// The beginning and the end of a long text: what went wrong, and the last words of the logs.
+fn shortened(text: &str) -> String {
+    const HEAD: usize = 8;
+    const TAIL: usize = 16;
+    let lines: Vec<_> = text.lines().collect();
+    if lines.len() <= HEAD + TAIL {
+        return text.to_owned();
+    }
+    let (head, tail) = (&lines[..HEAD], &lines[lines.len() - TAIL..]);
+    format!("{}\n...\n{}", head.join("\n"), tail.join("\n"))
 }
 
 /// Runs one of the checks.
@@ -327,6 +341,15 @@ fn failures(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_reason_keeps_both_ends() {
+        let text: Vec<_> = (0..100).map(|number| number.to_string()).collect();
+        let short = shortened(&text.join("\n"));
+        assert_eq!(short.lines().count(), 25);
+        assert!(short.starts_with("0\n") && short.ends_with("\n99"));
+        assert_eq!(shortened("one\ntwo"), "one\ntwo");
+    }
 
     #[test]
     fn results_of_test_binaries_add_up() {

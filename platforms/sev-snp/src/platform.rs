@@ -140,9 +140,8 @@ impl Snp {
         self.channel.lock().open(&key);
     }
 
-    /// Makes the page at `address` a VMSA, which the guest can't touch, or an ordinary page.
-    fn set_vmsa(&self, address: usize, vmpl: u8, vmsa: bool) -> Result<(), PageError> {
-        let attributes = RmpAttributes::new(vmpl, Permissions::empty(), vmsa);
+    /// RMPADJUST of a page that is, was or becomes a VMSA. No right that it gives may be one to write.
+    fn adjust_vmsa(&self, address: usize, attributes: RmpAttributes) -> Result<(), PageError> {
         // SAFETY: what lies in the page is atomics, if anything (`pages`).
         page_result(unsafe { rmpadjust(address, RmpSize::Size4K, attributes) })
     }
@@ -260,7 +259,9 @@ unsafe impl Platform for Snp {
         if !pages::vmsa(state).may_run(self.guest_vmpl, &pages::vmsa(creator)) {
             return Err(VcpuError::Malformed);
         }
-        self.set_vmsa(state.address(), self.guest_vmpl, true)
+        // Linux reads SEV_FEATURES out of the VMSA that it just gave away, to tell the host.
+        let attributes = RmpAttributes::new(self.guest_vmpl, Permissions::READ, true);
+        self.adjust_vmsa(state.address(), attributes)
             .map_err(VcpuError::Page)
     }
 
@@ -288,7 +289,8 @@ unsafe impl Platform for Snp {
             gdt_base: start.gdt_base,
             gdt_limit: start.gdt_limit as u32,
         });
-        self.set_vmsa(state.address(), self.guest_vmpl, true)
+        let attributes = RmpAttributes::new(self.guest_vmpl, Permissions::empty(), true);
+        self.adjust_vmsa(state.address(), attributes)
             .map_err(VcpuError::Page)?;
         // Not to be run at once, but when it is entered.
         let registered = self.ghcb().and_then(|ghcb| {
@@ -313,7 +315,8 @@ unsafe impl Platform for Snp {
         if vmsa.stop() == Exit::Running {
             return Err(VcpuError::Running);
         }
-        let error = match self.set_vmsa(state.address(), self.guest_vmpl, false) {
+        let attributes = RmpAttributes::new(self.guest_vmpl, Permissions::empty(), false);
+        let error = match self.adjust_vmsa(state.address(), attributes) {
             Ok(()) => return Ok(()),
             Err(PageError::Refused(IN_USE)) => VcpuError::Running,
             Err(error) => VcpuError::Page(error),
@@ -377,7 +380,8 @@ unsafe impl Platform for Snp {
             gdt_base: 0,
             gdt_limit: 0,
         });
-        self.set_vmsa(address, VMPL1, true)
+        let attributes = RmpAttributes::new(VMPL1, Permissions::empty(), true);
+        self.adjust_vmsa(address, attributes)
             .map_err(|_| HostError::Unsupported)?;
         self.ghcb()?
             .create_ap(&Vmgexit, cpu as u32, 0, gpa, features, true)

@@ -36,7 +36,7 @@ fn options(machine: &Machine, binaries: &Binaries, vmsa: VmsaPlace) -> Result<Im
     };
     Ok(ImageOptions {
         monitor,
-        payload: machine.payload(),
+        payload: machine.payload(binaries)?,
         vcpus: machine.cpus,
         memory: machine.memory,
         vmsa,

@@ -13,7 +13,7 @@ use crate::guest::initramfs;
 use crate::guest::kernel::{self, GuestKernel};
 use crate::image::Payload;
 use crate::size::MemorySize;
-use crate::workspace::Profile;
+use crate::workspace::{Binaries, Profile};
 
 /// What every guest's command line begins with. `quiet` because each character on the console
 /// costs the guest an exit; a panic ends the run instead of hanging it.
@@ -104,6 +104,8 @@ pub(crate) struct Machine {
     pub(crate) initrd: PathBuf,
     /// The kernel's command line.
     pub(crate) command_line: String,
+    /// The package of a bare-metal guest that runs in the kernel's place.
+    pub(crate) bare_metal: Option<&'static str>,
     /// The security machine under it.
     pub(crate) platform: Platform,
     /// Is the SVSM there?
@@ -114,12 +116,23 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// What the guest boots, for the image builder.
-    pub(crate) fn payload(&self) -> Payload {
-        Payload::Linux {
-            kernel: self.kernel.image.clone(),
-            initramfs: Some(self.initrd.clone()),
-            command_line: self.command_line.clone(),
-        }
+    pub(crate) fn payload(&self, binaries: &Binaries) -> Result<Payload> {
+        Ok(match self.bare_metal {
+            None => Payload::Linux {
+                kernel: self.kernel.image.clone(),
+                initramfs: Some(self.initrd.clone()),
+                command_line: self.command_line.clone(),
+            },
+            Some(package) => Payload::Elf {
+                path: binaries.file(package)?.to_owned(),
+                command_line: self.command_line.clone(),
+            },
+        })
+    }
+
+    /// Builds what the machine is made of.
+    pub(crate) fn build(&self) -> Result<Binaries> {
+        Binaries::build(self.profile, self.bare_metal)
     }
 }
 
@@ -192,6 +205,7 @@ impl MachineArgs {
             kernel,
             initrd,
             command_line,
+            bare_metal: None,
             platform: self.platform,
             svsm: !self.no_svsm && self.platform != Platform::None,
             profile: if self.debug {

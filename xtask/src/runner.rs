@@ -18,7 +18,6 @@ use crate::run_folder::RunFolder;
 use crate::session::streams::LogLevel;
 use crate::session::{self, Ended, Wiring};
 use crate::trace;
-use crate::workspace::Binaries;
 
 /// Bytes of the trace buffer: a PCI memory region, so a power of two. Only what is written to
 /// takes space.
@@ -108,7 +107,7 @@ impl Ready {
         let emulator = match machine.platform {
             Platform::None => None,
             Platform::Snp => {
-                let binaries = Binaries::build(machine.profile)?;
+                let binaries = machine.build()?;
                 let image = image_store::image_for(&machine, &binaries)?;
                 Some((binaries.file("emulator")?.to_owned(), image))
             }

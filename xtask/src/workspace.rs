@@ -17,6 +17,8 @@ use crate::signals;
 pub(crate) const TARGET: &str = "x86_64-unknown-none";
 /// The packages whose binaries run in the machine.
 pub(crate) const BARE_METAL: [&str; 3] = ["emulator", "parapet-snp", "snp-shim"];
+/// The bare-metal guest that tests and the benchmark boot in Linux's place.
+pub(crate) const PROBE: &str = "probe";
 
 /// How the binaries of the machine are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +84,9 @@ pub(crate) struct Binaries {
 }
 
 impl Binaries {
-    /// Builds all of them; if nothing has changed that takes a moment.
-    pub(crate) fn build(profile: Profile) -> Result<Self> {
+    /// Builds all of them, and the bare-metal guest `guest`; if nothing has changed that takes a
+    /// moment.
+    pub(crate) fn build(profile: Profile, guest: Option<&str>) -> Result<Self> {
         let step = Step::start("building the emulator and the SVSM");
         let mut command = cargo();
         command
@@ -95,7 +98,7 @@ impl Binaries {
             .args(["--target", TARGET, "--profile", profile.name()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        for package in BARE_METAL {
+        for package in BARE_METAL.into_iter().chain(guest) {
             command.args(["--package", package, "--bin", package]);
         }
         let mut child = command.spawn().context("starting cargo")?;

@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::image_store;
 use crate::options::{MachineArgs, Platform};
-use crate::workspace::{self, Binaries};
+use crate::workspace;
 use crate::{cache, setup};
 
 pub(crate) const ABOUT: &str = "Build the image, and say what lies where in it";
@@ -51,7 +51,7 @@ impl Build {
         }
         setup::ensure_target()?;
         let machine = self.machine.resolve(&Cache::open()?)?;
-        let binaries = Binaries::build(machine.profile)?;
+        let binaries = machine.build()?;
         let image = image_store::image_for(&machine, &binaries)?;
         let out = workspace::out()?;
         let name = if machine.svsm {

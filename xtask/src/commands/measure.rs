@@ -10,7 +10,6 @@ use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::image::{self, EPYC_V4, Vmsas};
 use crate::options::{MachineArgs, Platform};
-use crate::workspace::Binaries;
 use crate::{image_store, setup};
 
 pub(crate) const ABOUT: &str = "Print the launch digest that an attestation report must show";
@@ -58,7 +57,7 @@ impl Measure {
         }
         setup::ensure_target()?;
         let machine = self.machine.resolve(&Cache::open()?)?;
-        let binaries = Binaries::build(machine.profile)?;
+        let binaries = machine.build()?;
         let igvm = image_store::image_placed(&machine, &binaries, self.vmsas)?;
         let measured = image::measure(&igvm, self.vmsas, machine.cpus, self.signature)?;
         let digest = measured

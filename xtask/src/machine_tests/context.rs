@@ -15,7 +15,7 @@ use crate::qemu::Qemu;
 use crate::runner::{Extras, Ready};
 use crate::session::{CommandStreams, Ended, Wiring, verdict};
 use crate::statistics::Statistics;
-use crate::workspace::Profile;
+use crate::workspace::{PROBE, Profile};
 
 /// What all tests of a run share, and how much time this one has left.
 pub(crate) struct Context {
@@ -136,10 +136,38 @@ impl Context {
                 .join(" ")
                 .trim_end()
                 .to_owned(),
+            bare_metal: None,
             platform: guest.platform,
             svsm: guest.svsm && guest.platform != Platform::None,
             profile: Profile::Release,
         }
+    }
+
+    /// Boots the probe in Linux's place and has it run its suite `suite`.
+    ///
+    /// # Errors
+    /// It died, or ended before it had run all of its checks. A check that failed is no error
+    /// here: see [`Report::verdict`].
+    pub(crate) fn probe(&mut self, guest: &Guest, suite: &str) -> Result<Report> {
+        let machine = Machine {
+            command_line: format!("suite={suite} {}", guest.append)
+                .trim_end()
+                .to_owned(),
+            bare_metal: Some(PROBE),
+            ..self.machine(guest)
+        };
+        let console = Buffer::default();
+        let wiring = Wiring {
+            command: None,
+            console: Some(Box::new(console.clone())),
+            keyboard: false,
+            log: None,
+            limit: Some(self.time_left()),
+            booting: None,
+        };
+        let task = Task::Command(Vec::new());
+        let ended = self.boot(machine, &guest.extras, &task, wiring, false)?;
+        Report::read(&String::from_utf8_lossy(&console.take()), ended)
     }
 
     /// Boots a machine of the caller's own making.
@@ -149,9 +177,6 @@ impl Context {
         extras: &Extras,
         command: &[&str],
     ) -> Result<Finished> {
-        let ready = Ready::build(self.qemu.clone(), machine)?;
-        let limit = self.time_left();
-        ensure!(!limit.is_zero(), "{} has used up its time", self.name);
         let (stdout, stderr) = (Buffer::default(), Buffer::default());
         let wiring = Wiring {
             command: Some(CommandStreams {
@@ -162,22 +187,40 @@ impl Context {
             console: None,
             keyboard: false,
             log: None,
-            limit: Some(limit),
+            limit: Some(self.time_left()),
             booting: None,
         };
         let task = Task::Command(command.iter().map(|&word| word.to_owned()).collect());
-        self.guests += 1;
-        let logs = self.folder.join(format!("guest{}", self.guests));
-        let ended = ready.run(extras, &task, wiring, |_| Some(logs))?;
-        if let Err(failure) = verdict::of(&ended, true) {
-            let report = ended.log.report.join("\n");
-            bail!("{failure}\n{report}\n{}", verdict::last_words(&ended));
-        }
+        let ended = self.boot(machine, extras, &task, wiring, true)?;
         Ok(Finished {
             stdout: stdout.take(),
             stderr: stderr.take(),
             ended,
         })
+    }
+
+    fn boot(
+        &mut self,
+        machine: Machine,
+        extras: &Extras,
+        task: &Task,
+        wiring: Wiring,
+        has_command: bool,
+    ) -> Result<Ended> {
+        let ready = Ready::build(self.qemu.clone(), machine)?;
+        ensure!(
+            !self.time_left().is_zero(),
+            "{} has used up its time",
+            self.name
+        );
+        self.guests += 1;
+        let logs = self.folder.join(format!("guest{}", self.guests));
+        let ended = ready.run(extras, task, wiring, |_| Some(logs))?;
+        if let Err(failure) = verdict::of(&ended, has_command) {
+            let report = ended.log.report.join("\n");
+            bail!("{failure}\n{report}\n{}", verdict::last_words(&ended));
+        }
+        Ok(ended)
     }
 }
 
@@ -195,6 +238,88 @@ impl Finished {
     /// Standard error as text.
     pub(crate) fn stderr_text(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// The emulator's statistics.
+    pub(crate) fn statistics(&self) -> Option<Statistics> {
+        Statistics::read(&self.ended.log.statistics)
+    }
+}
+
+/// What the probe said, in the Test Anything Protocol.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// The checks: what each is about, and whether it held.
+    pub(crate) checks: Vec<(String, bool)>,
+    /// Figures that are no checks.
+    pub(crate) notes: Vec<(String, u64)>,
+    /// How the run ended.
+    pub(crate) ended: Ended,
+}
+
+impl Report {
+    fn read(console: &str, ended: Ended) -> Result<Self> {
+        let mut report = Self {
+            checks: Vec::new(),
+            notes: Vec::new(),
+            ended,
+        };
+        let mut plan = None;
+        for line in console.lines() {
+            let line = line.trim_end();
+            if let Some(reason) = line.strip_prefix("Bail out!") {
+                bail!("the probe gave up:{reason}");
+            } else if let Some(check) = line.strip_prefix("not ok ") {
+                report.checks.push((check.to_owned(), false));
+            } else if let Some(check) = line.strip_prefix("ok ") {
+                report.checks.push((check.to_owned(), true));
+            } else if let Some(count) = line.strip_prefix("1..") {
+                plan = Some(count.parse::<usize>()?);
+            } else if let Some(note) = line.strip_prefix("# ")
+                && let Some((name, value)) = note.rsplit_once(": ")
+                && let Ok(value) = value.parse()
+            {
+                report.notes.push((name.to_owned(), value));
+            }
+        }
+        ensure!(
+            plan == Some(report.checks.len()),
+            "the probe ran {} checks, and planned {plan:?}\n{}",
+            report.checks.len(),
+            verdict::last_words(&report.ended)
+        );
+        Ok(report)
+    }
+
+    /// Fails if a check failed, or if there are fewer of them than `least`.
+    pub(crate) fn verdict(&self, least: usize) -> Result<()> {
+        let failed: Vec<_> = self
+            .checks
+            .iter()
+            .filter(|(_, held)| !held)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        ensure!(
+            failed.is_empty(),
+            "{} of {} checks failed:\n{}",
+            failed.len(),
+            self.checks.len(),
+            failed.join("\n")
+        );
+        ensure!(
+            self.checks.len() >= least,
+            "the probe ran {} checks only, of {least}",
+            self.checks.len()
+        );
+        Ok(())
+    }
+
+    /// The figure called `name`.
+    pub(crate) fn note(&self, name: &str) -> Option<u64> {
+        self.notes
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| *value)
     }
 
     /// The emulator's statistics.

@@ -8,6 +8,7 @@
 mod boot;
 mod context;
 mod devices;
+mod probe;
 mod tool;
 
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub(crate) struct MachineTest {
 
 /// All tests, in the order in which they run: what the others build upon comes first.
 pub(crate) fn all() -> impl Iterator<Item = &'static MachineTest> {
-    [tool::TESTS, boot::TESTS, devices::TESTS]
+    [tool::TESTS, probe::TESTS, boot::TESTS, devices::TESTS]
         .into_iter()
         .flatten()
 }

@@ -5,6 +5,10 @@
 //! and gives a run to the firmware only when the next one begins, but a parameter area at once; so
 //! that every loader comes to the same digest, parameter areas are first, then pages by ascending
 //! address, then the first vCPU.
+//!
+//! A page of zeros has a place in the data like any other, one for all of them. The format lets a
+//! file leave it out, but then some loaders have it measured as a page of zeros and others as a normal
+//! page that happens to hold zeros, and QEMU takes the two for different runs of memory.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use igvm_defs::{
@@ -93,14 +97,21 @@ pub(crate) fn write(contents: &Contents, launch: &Launch) -> Result<Vec<u8>> {
     let headers_size =
         headers.len() + contents.pages().count() * page_header + vp_header.next_multiple_of(8);
     let data_start = size_of::<IGVM_FIXED_HEADER>() + headers_size;
-    let total = data_start + contents.data().len() + size_of::<Vmsa>();
+    let zeros_start = data_start + contents.data().len();
+    let vmsa_start = zeros_start + PAGE as usize;
+    let total = vmsa_start + size_of::<Vmsa>();
     let total_file_size = u32::try_from(total).context("an image has at most 4 GiB")?;
 
     for (gpa, page) in contents.pages() {
+        let file_offset = match (page.kind, page.data) {
+            (_, Some(offset)) => data_start + offset,
+            (Kind::Normal, None) => zeros_start,
+            (Kind::Secrets | Kind::Cpuid, None) => 0,
+        };
         let header = IGVM_VHS_PAGE_DATA {
             gpa,
             compatibility_mask: MASK,
-            file_offset: page.data.map_or(0, |offset| (data_start + offset) as u32),
+            file_offset: file_offset as u32,
             flags: IgvmPageDataFlags::new(),
             data_type: match page.kind {
                 Kind::Normal => IgvmPageDataType::NORMAL,
@@ -114,7 +125,7 @@ pub(crate) fn write(contents: &Contents, launch: &Launch) -> Result<Vec<u8>> {
     let mut vp = IGVM_VHS_VP_CONTEXT::new_zeroed();
     vp.gpa = launch.vmsa_gpa.into();
     vp.compatibility_mask = MASK;
-    vp.file_offset = (data_start + contents.data().len()) as u32;
+    vp.file_offset = vmsa_start as u32;
     append(&mut headers, Type::IGVM_VHT_VP_CONTEXT, &vp);
     ensure!(
         headers.len() == headers_size,
@@ -134,6 +145,7 @@ pub(crate) fn write(contents: &Contents, launch: &Launch) -> Result<Vec<u8>> {
     file.extend_from_slice(fixed.as_bytes());
     file.extend_from_slice(&headers);
     file.extend_from_slice(contents.data());
+    file.resize(vmsa_start, 0);
     file.extend_from_slice(launch.vmsa.as_bytes());
     Ok(file)
 }

@@ -126,6 +126,8 @@ impl Loaded {
                     data,
                     ..
                 } => {
+                    // A page of zeros, too, has bytes in the file.
+                    assert_eq!(data.is_empty(), *data_type != IgvmPageDataType::NORMAL);
                     let mut data = data.clone();
                     data.resize(PAGE as usize, 0);
                     assert!(memory.insert(*gpa, (*data_type, data)).is_none());

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{build, doctor, measure, run, test};
+use crate::commands::{bench, build, doctor, measure, run, test};
 use crate::failure::Status;
 
 /// Builds, runs, tests and measures Parapet, an SVSM for confidential guests
@@ -48,6 +48,8 @@ enum Command {
     Run(Box<run::Run>),
     #[command(about = test::ABOUT, long_about = test::LONG_ABOUT, after_help = test::EXAMPLES)]
     Test(test::Test),
+    #[command(about = bench::ABOUT, long_about = bench::LONG_ABOUT, after_help = bench::EXAMPLES)]
+    Bench(bench::Bench),
     #[command(about = build::ABOUT, long_about = build::LONG_ABOUT, after_help = build::EXAMPLES)]
     Build(build::Build),
     #[command(about = measure::ABOUT, long_about = measure::LONG_ABOUT, after_help = measure::EXAMPLES)]
@@ -80,6 +82,7 @@ fn start() -> Result<i32> {
     match cli.command {
         Command::Run(run) => run.run(),
         Command::Test(test) => test.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Build(build) => build.run(),
         Command::Measure(measure) => measure.run(),
         Command::Doctor(doctor) => doctor.run(),

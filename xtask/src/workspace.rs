@@ -5,6 +5,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -83,10 +84,30 @@ pub(crate) struct Binaries {
     files: Vec<(String, PathBuf)>,
 }
 
+/// What was built, and for whom.
+type Built = (Profile, Option<&'static str>, Binaries);
+
 impl Binaries {
     /// Builds all of them, and the bare-metal guest `guest`; if nothing has changed that takes a
-    /// moment.
-    pub(crate) fn build(profile: Profile, guest: Option<&str>) -> Result<Self> {
+    /// moment, and the second time in one run of the tool nothing.
+    pub(crate) fn build(profile: Profile, guest: Option<&'static str>) -> Result<Self> {
+        static BUILT: Mutex<Vec<Built>> = Mutex::new(Vec::new());
+        let lock = || BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock()
+            .iter()
+            .find(|built| (built.0, built.1) == (profile, guest))
+            .map(|built| built.2.clone());
+        match known {
+            Some(binaries) => Ok(binaries),
+            None => {
+                let binaries = Self::build_now(profile, guest)?;
+                lock().push((profile, guest, binaries.clone()));
+                Ok(binaries)
+            }
+        }
+    }
+
+    fn build_now(profile: Profile, guest: Option<&str>) -> Result<Self> {
         let step = Step::start("building the emulator and the SVSM");
         let mut command = cargo();
         command

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-pub(crate) use self::context::{Context, Guest};
+pub(crate) use self::context::{Context, Guest, Report};
 
 /// How a test ended that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]

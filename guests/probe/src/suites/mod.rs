@@ -4,6 +4,7 @@
 use crate::machine::boot_params::BootParams;
 use crate::report::Report;
 
+mod bench;
 mod ghcb_rules;
 mod load;
 mod rmp;
@@ -16,8 +17,9 @@ mod svsm_vcpu;
 /// A suite: checks what it is about.
 pub(crate) type Suite = fn(&BootParams, &mut Report);
 
-const SUITES: [(&str, Suite); 4] = [
+const SUITES: [(&str, Suite); 5] = [
     ("svsm", svsm),
+    ("bench", bench::check),
     ("load", load::check),
     ("rmp", rmp::check),
     ("ghcb", ghcb_rules::check),

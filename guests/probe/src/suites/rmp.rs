@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The RMP's instructions at VMPL0 (24593 volume 3 and 15.36), without an SVSM: what each answers, and what it does.
+//! The RMP's instructions (24593 volume 3 and 15.36): what each answers, and what it does. At VMPL0, without an SVSM, all of
+//! them; under the SVSM what is left of them to a less privileged VMPL.
 
 use snp_defs::exit;
 use snp_defs::msr::protocol;
@@ -10,6 +11,7 @@ use crate::machine::boot_params::BootParams;
 use crate::machine::{access, ghcb, instructions, traps::Trap};
 use crate::report::Report;
 use crate::scratch;
+use crate::svsm;
 
 const NOT_VALIDATED: Trap = Trap {
     vector: 29,
@@ -24,11 +26,15 @@ const HUGE: RmpSize = RmpSize::Size2M;
 
 /// Runs the checks.
 pub(crate) fn check(_: &BootParams, report: &mut Report) {
-    pvalidate(report);
-    rmpadjust(report);
-    rmpquery(report);
-    page_states(report);
-    sizes(report);
+    if svsm::present() {
+        less_privileged(report);
+    } else {
+        pvalidate(report);
+        rmpadjust(report);
+        rmpquery(report);
+        page_states(report);
+        sizes(report);
+    }
     flushes(report);
     intercepted(report);
 }
@@ -58,6 +64,48 @@ fn pvalidate(report: &mut Report) {
     let fail = Ok((RmpResult::FailInput as u64, false));
     let seen = instructions::pvalidate_raw(page, 2, 1).map(|(eax, _)| (eax, false));
     report.equal("PVALIDATE with no known size", seen, fail);
+}
+
+/// VMPL2: PVALIDATE is VMPL0's alone; permissions can be given to VMPL3, and none that VMPL2 has not.
+fn less_privileged(report: &mut Report) {
+    let page = scratch::page();
+    let fault = Err(GENERAL_PROTECTION);
+    report.equal(
+        "PVALIDATE below VMPL0",
+        instructions::pvalidate(page, SMALL, true),
+        fault,
+    );
+    report.equal(
+        "and to clear the bit",
+        instructions::pvalidate(page, SMALL, false),
+        fault,
+    );
+    report.holds("the page is untouched", instructions::load(page).is_ok());
+    let call = |vmpl: u8, permissions: Permissions, vmsa: bool| {
+        instructions::rmpadjust(page, SMALL, RmpAttributes::new(vmpl, permissions, vmsa))
+    };
+    let refused = Ok(RmpResult::FailPermission as u64);
+    for vmpl in 0..3 {
+        let seen = call(vmpl, Permissions::FULL, false);
+        report.equal("RMPADJUST for its own or a higher VMPL", seen, refused);
+    }
+    report.equal(
+        "RMPADJUST for VMPL3",
+        call(3, Permissions::READ, false),
+        Ok(0),
+    );
+    let seen = call(3, Permissions::SHADOW_STACK, false);
+    report.equal("RMPADJUST gives no right that it has not", seen, refused);
+    let seen = instructions::rmpquery(page, 3).map(|(eax, rdx, _)| (eax, rdx >> 8 & 0xFF));
+    report.equal(
+        "RMPQUERY tells it",
+        seen,
+        Ok((0, u64::from(Permissions::READ.bits()))),
+    );
+    // A VMSA that the guest makes itself would be a vCPU of any privilege.
+    let _ = call(3, Permissions::READ, true);
+    let seen = instructions::rmpquery(page, 3).map(|(_, rdx, _)| rdx >> 16 & 1);
+    report.equal("RMPADJUST sets no VMSA bit below VMPL0", seen, Ok(0));
 }
 
 fn rmpadjust(report: &mut Report) {

@@ -278,7 +278,8 @@ fn under_the_svsm_no_page_is_writable_and_executable() {
 #[test]
 fn the_launch_page_tells_what_the_image_holds() {
     let inputs = Inputs::new();
-    let image = Loaded::read(&inputs.options(true, 3 * GIB, 3));
+    // Not a number of runs for which the tracker happens to be whole pages.
+    let image = Loaded::read(&inputs.options(true, 3 * GIB + 2 * MIB, 3));
     let launch: LaunchInfo = image.at(image.vmsa.rdi);
     assert_eq!(
         (launch.magic, launch.version),

@@ -65,8 +65,12 @@ pub(crate) fn place(
     load_page_tables(contents, &region, machine, &svsm)?;
     contents.filled_by_loader("SVSM: CPUID page", region.cpuid.start, Kind::Cpuid)?;
     contents.filled_by_loader("SVSM: secrets page", region.secrets.start, Kind::Secrets)?;
-    contents.zeros("SVSM: page tracker", region.tracker.start, tracker_size)?;
-    let heap = &region.heap;
+    let (tracker, heap) = (&region.tracker, &region.heap);
+    contents.zeros(
+        "SVSM: page tracker",
+        tracker.start,
+        tracker.end - tracker.start,
+    )?;
     contents.zeros("SVSM: heap", heap.start, heap.end - heap.start)?;
     // The host has these pages: they are no part of the image and are never validated.
     let mut unloaded = vec![region.shared.clone()];
@@ -106,10 +110,7 @@ pub(crate) fn place(
         page_tables: to_range(&region.page_tables),
         per_cpu: to_range(&region.per_cpu),
         shared: to_range(&region.shared),
-        tracker: svsm_launch::Range {
-            base: region.tracker.start,
-            size: tracker_size,
-        },
+        tracker: to_range(&region.tracker),
         heap: to_range(&region.heap),
         cpuid_page: region.cpuid.start,
         secrets_page: region.secrets.start,

@@ -4,6 +4,7 @@
 
 use emulator::decode::Operation;
 use emulator::paging::{CR0_PG, CR4_PAE, EFER_LMA, Fault, Translation};
+use emulator::snp::cpuid;
 use emulator::snp::rmp::{Caller, Instruction, Operand};
 use snp_defs::exit;
 use snp_defs::msr;
@@ -244,13 +245,20 @@ impl Vcpu {
             }
             Operation::Invlpgb | Operation::Tlbsync => {
                 let level = self.level(vmpl);
-                if level.block.save.cpl != 0 {
+                // 24594, INVLPGB: more pages than CPUID 0x80000008 EDX says are #GP too.
+                let too_many = matches!(instruction.operation, Operation::Invlpgb)
+                    && level.gprs.rcx as u16 > cpuid::INVLPGB_COUNT_MAX;
+                if level.block.save.cpl != 0 || too_many {
                     level.raise(GP, Some(0));
                     return;
                 }
-                // INVLPGB could leave the work to TLBSYNC; that both do it costs little, and a
-                // guest that forgets TLBSYNC is found by nobody's hardware either.
-                self.machine.flush_others(self.shared.index);
+                // INVLPGB starts an invalidation on all processors, TLBSYNC waits until it is done:
+                // without the second, others may go on with what they have.
+                if matches!(instruction.operation, Operation::Invlpgb) {
+                    self.invalidation_pending = true;
+                } else if core::mem::take(&mut self.invalidation_pending) {
+                    self.machine.flush_others(self.shared.index);
+                }
                 Then::Retire
             }
             _ => {

@@ -68,6 +68,8 @@ pub(crate) struct Vcpu {
     /// Caller of VMPL0 (RAX, RCX) and the ticks that VMPL0 has used for it.
     pub(crate) served: Option<(u64, u64)>,
     pub(crate) served_ticks: u64,
+    /// INVLPGB was executed, and no TLBSYNC since.
+    pub(crate) invalidation_pending: bool,
 }
 
 impl Level {
@@ -411,6 +413,7 @@ impl Vcpu {
             armed: None,
             served: None,
             served_ticks: 0,
+            invalidation_pending: false,
         }
     }
 

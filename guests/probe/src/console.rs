@@ -7,6 +7,10 @@ use crate::machine::ghcb;
 
 /// Data register of the first serial port.
 const COM1: u16 = 0x3F8;
+/// Line status register; bit 5: a byte can be written.
+const COM1_STATUS: u16 = COM1 + 5;
+/// How often to ask for it before the byte is given up.
+const PATIENCE: u32 = 10_000;
 /// ACPI PM1a control register where SeaBIOS puts it on q35.
 const PM1A_CONTROL: u16 = 0x604;
 /// SLP_EN with SLP_TYP 0: S5 on q35.
@@ -18,6 +22,12 @@ pub(crate) struct Console;
 impl fmt::Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes() {
+            // Otherwise the device drops bytes when its other end is slow.
+            for _ in 0..PATIENCE {
+                if ghcb::port_read(COM1_STATUS, 1).is_ok_and(|status| status & 0x20 != 0) {
+                    break;
+                }
+            }
             ghcb::port_write(COM1, u32::from(byte), 1).map_err(|_| fmt::Error)?;
         }
         Ok(())

@@ -166,6 +166,18 @@ pub(crate) fn port_write(port: u16, value: u32, bytes: u8) -> Result<(), u64> {
     }
 }
 
+/// A port's value is read by an IOIO request.
+pub(crate) fn port_read(port: u16, bytes: u8) -> Result<u32, u64> {
+    let info = u64::from(port) << 16 | u64::from(bytes) << 4 | 1 << 9 | 1;
+    let mut page = request(snp_defs::exit::IOIO, info, 0);
+    mark(&mut page, offset_of!(Ghcb, rax));
+    let answer = exchange(&page);
+    match answer.sw_exit_info1 as u32 {
+        0 => Ok(answer.rax as u32),
+        other => Err(u64::from(other)),
+    }
+}
+
 /// PVALIDATE by the probe itself, where it is at VMPL0.
 pub(crate) fn rescind_here(gpa: u64) -> Result<(), NoGhcb> {
     match instructions::pvalidate(gpa, RmpSize::Size4K, false) {

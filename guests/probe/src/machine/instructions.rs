@@ -132,17 +132,12 @@ pub(crate) fn store(address: u64, value: u64) -> Result<(), Trap> {
 
 /// PVALIDATE: EAX and the carry flag.
 pub(crate) fn pvalidate(address: u64, size: RmpSize, validate: bool) -> Result<(u64, bool), Trap> {
-    pvalidate_raw(address, size as u64, u64::from(validate))
-}
-
-/// PVALIDATE with any operands.
-pub(crate) fn pvalidate_raw(address: u64, size: u64, validate: u64) -> Result<(u64, bool), Trap> {
     assert!(
         address >= crate::scratch::SCRATCH,
         "only scratch memory changes its state"
     );
     // SAFETY: scratch memory holds nothing that Rust knows of, so it may come and go.
-    unsafe { probe_pvalidate(address, size, validate) }.result()
+    unsafe { probe_pvalidate(address, size as u64, u64::from(validate)) }.result()
 }
 
 /// RMPADJUST: EAX.

@@ -61,9 +61,6 @@ fn pvalidate(report: &mut Report) {
     );
     report.equal("PVALIDATE sets the bit", call(true), Ok((0, false)));
     report.holds("and the page is there", instructions::load(page).is_ok());
-    let fail = Ok((RmpResult::FailInput as u64, false));
-    let seen = instructions::pvalidate_raw(page, 2, 1).map(|(eax, _)| (eax, false));
-    report.equal("PVALIDATE with no known size", seen, fail);
 }
 
 /// VMPL2: PVALIDATE is VMPL0's alone; permissions can be given to VMPL3, and none that VMPL2 has not.

@@ -129,20 +129,13 @@ fn sizes(good: AttestServices, attest: &dyn Fn(AttestServices) -> ResultCode, re
         seen,
         ResultCode::INVALID_PARAMETER,
     );
+    // What is written is a report, however large the guest says that its buffer is.
     for size in [u32::MAX, 0x8000_0000] {
         let seen = attest(AttestServices {
             nonce: Buffer { size, ..good.nonce },
             ..good
         });
         report.holds("a nonce of gigabytes", seen != ResultCode::SUCCESS);
-        let seen = attest(AttestServices {
-            report: Buffer {
-                size,
-                ..good.report
-            },
-            ..good
-        });
-        report.holds("a report buffer of gigabytes", seen != ResultCode::SUCCESS);
     }
 }
 

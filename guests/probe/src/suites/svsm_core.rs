@@ -126,7 +126,11 @@ fn calling_area(caller: &Caller, report: &mut Report) {
     let remap = |gpa: u64| caller.result(core::PROTOCOL, core::REMAP_CA, [gpa, 0, 0]);
     let invalid = ResultCode::INVALID_ADDRESS;
     let area = scratch::page();
-    report.equal("REMAP_CA: unaligned", remap(area + 8), invalid);
+    report.equal(
+        "REMAP_CA: unaligned",
+        remap(area + 8),
+        ResultCode::INVALID_PARAMETER,
+    );
     report.equal(
         "REMAP_CA: the SVSM's first page",
         remap(svsm::base()),
@@ -142,7 +146,11 @@ fn calling_area(caller: &Caller, report: &mut Report) {
         remap(0x000F_FFFF_FFFF_F000),
         invalid,
     );
-    report.equal("REMAP_CA: all ones", remap(u64::MAX), invalid);
+    report.equal(
+        "REMAP_CA: all ones",
+        remap(u64::MAX),
+        ResultCode::INVALID_PARAMETER,
+    );
     report.equal(
         "REMAP_CA: the hole for video memory",
         remap(0xA_0000),

@@ -116,12 +116,16 @@ fn what_the_list_says(caller: &Caller, list: u64, report: &mut Report) {
         entries: 0,
         ..header
     });
-    report.equal("a list without entries", seen, ResultCode::INVALID_FORMAT);
+    report.equal(
+        "a list without entries",
+        seen,
+        ResultCode::INVALID_PARAMETER,
+    );
     let seen = format(ListHeader { next: 1, ..header });
     report.equal(
         "a list whose next entry is behind its last",
         seen,
-        ResultCode::INVALID_FORMAT,
+        ResultCode::INVALID_PARAMETER,
     );
     let seen = format(ListHeader {
         entries: u16::MAX,
@@ -131,7 +135,7 @@ fn what_the_list_says(caller: &Caller, list: u64, report: &mut Report) {
     report.equal(
         "a list longer than a page",
         seen,
-        ResultCode::INVALID_FORMAT,
+        ResultCode::INVALID_PARAMETER,
     );
     let seen = format(ListHeader {
         entries: LIST_MAX_ENTRIES as u16 + 1,
@@ -140,7 +144,7 @@ fn what_the_list_says(caller: &Caller, list: u64, report: &mut Report) {
     report.equal(
         "a list one entry too long",
         seen,
-        ResultCode::INVALID_FORMAT,
+        ResultCode::INVALID_PARAMETER,
     );
 }
 
@@ -153,7 +157,7 @@ fn what_an_entry_says(caller: &Caller, list: u64, report: &mut Report) {
         report.equal(
             "an entry with a reserved bit",
             seen,
-            ResultCode::INVALID_FORMAT,
+            ResultCode::INVALID_PARAMETER,
         );
     }
     for size in [2, 3] {
@@ -161,7 +165,7 @@ fn what_an_entry_says(caller: &Caller, list: u64, report: &mut Report) {
         report.equal(
             "an entry of no known size",
             seen,
-            ResultCode::INVALID_FORMAT,
+            ResultCode::INVALID_PARAMETER,
         );
     }
     let seen = caller.pvalidate(

@@ -23,12 +23,12 @@ pub(crate) fn check(report: &mut Report) {
     report.equal(
         "CREATE_VCPU: VMSA not aligned",
         create(page + 8, area, 1),
-        invalid,
+        parameter,
     );
     report.equal(
         "CREATE_VCPU: calling area not aligned",
         create(page, area + 8, 1),
-        invalid,
+        parameter,
     );
     report.holds(
         "CREATE_VCPU: both the same page",
@@ -65,11 +65,11 @@ pub(crate) fn check(report: &mut Report) {
         "DELETE_VCPU: an ordinary page",
         delete(page) != ResultCode::SUCCESS,
     );
-    report.equal("DELETE_VCPU: not aligned", delete(page + 8), invalid);
+    report.equal("DELETE_VCPU: not aligned", delete(page + 8), parameter);
     report.equal(
         "DELETE_VCPU: the SVSM's memory",
         delete(svsm::base()),
-        invalid,
+        parameter,
     );
     let still_there = instructions::load(page).is_ok();
     report.holds("after every refusal the page is the guest's", still_there);

@@ -11,6 +11,7 @@ use anyhow::{Result, bail, ensure};
 
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = 4096;
+const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
 
 /// How the loader gives a page to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Contents {
     /// Puts `bytes` at `gpa`, which must be page-aligned; the last page is filled up with zeros.
     pub(crate) fn load(&mut self, name: &str, gpa: u64, bytes: &[u8]) -> Result<()> {
         for (index, chunk) in bytes.chunks(PAGE as usize).enumerate() {
-            let data = if chunk.iter().all(|byte| *byte == 0) {
+            let data = if *chunk == ZEROS[..chunk.len()] {
                 None
             } else {
                 let start = self.data.len();

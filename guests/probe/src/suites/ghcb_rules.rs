@@ -87,14 +87,17 @@ fn msr_protocol(report: &mut Report) {
         let refused = seen & 0xFFF == protocol::RUN_VMPL_RESPONSE && seen >> 32 != 0;
         report.holds("running a VMPL that has no vCPU", refused);
     }
-    let seen = ghcb::msr_request(protocol::REGISTER_GHCB_REQUEST | 1 << 50);
-    report.equal(
-        "registering a GHCB outside of memory",
-        seen,
-        !0xFFF | protocol::REGISTER_GHCB_RESPONSE,
-    );
+    // The probe says nothing until its own page is registered again.
+    ghcb::msr_request(protocol::REGISTER_GHCB_REQUEST | scratch::page());
+    let unregistered = answer(&ghcb::request(exit::HV_FEATURES, 0, 0));
     let again = protocol::REGISTER_GHCB_REQUEST | ghcb::GHCB_GPA;
     let seen = ghcb::msr_request(again);
+    let refused = (result::MALFORMED, malformed::NOT_REGISTERED);
+    report.equal(
+        "a GHCB that is not the registered one",
+        unregistered,
+        refused,
+    );
     report.equal(
         "registering the GHCB",
         seen,

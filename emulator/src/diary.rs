@@ -45,10 +45,10 @@ struct Intervals {
 pub(crate) struct Diary {
     last: [Exit; REMEMBERED],
     next: usize,
-    /// Exits by VMPL and code.
-    exits: [BTreeMap<u64, u64>; VMPLS],
+    /// Exits by VMPL and code: how many, and the emulator's ticks for them.
+    exits: [BTreeMap<u64, Sum>; VMPLS],
     /// VMGEXIT requests by VMPL and code; MSR protocol codes are below 0x1000.
-    requests: [BTreeMap<u64, u64>; VMPLS],
+    requests: [BTreeMap<u64, Sum>; VMPLS],
     /// Ticks in the guest, by VMPL.
     pub(crate) guest_ticks: [u64; VMPLS],
     /// Ticks in the emulator, idle time left out, by the VMPL that it served.
@@ -92,13 +92,27 @@ pub(crate) fn exit_name(code: u64) -> &'static str {
     }
 }
 
-fn count(counters: &mut BTreeMap<u64, u64>, kind: u64) {
-    if let Some(counter) = counters.get_mut(&kind) {
-        *counter += 1;
-    } else if counters.len() < MOST_KINDS {
-        counters.insert(kind, 1);
+/// How many, and how long together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    count: u64,
+    ticks: u64,
+}
+
+impl Sum {
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.ticks += other.ticks;
+    }
+}
+
+fn add(sums: &mut BTreeMap<u64, Sum>, kind: u64, what: Sum) {
+    if let Some(sum) = sums.get_mut(&kind) {
+        sum.add(what);
+    } else if sums.len() < MOST_KINDS {
+        sums.insert(kind, what);
     } else {
-        *counters.entry(ALL_OTHERS).or_default() += 1;
+        sums.entry(ALL_OTHERS).or_default().add(what);
     }
 }
 
@@ -127,14 +141,29 @@ impl Diary {
 
     /// Notes an exit.
     pub(crate) fn exit(&mut self, exit: Exit) {
-        count(&mut self.exits[usize::from(exit.vmpl)], exit.code);
         self.last[self.next % REMEMBERED] = exit;
         self.next += 1;
     }
 
+    /// Notes that the last exit was served in `ticks`.
+    pub(crate) fn served(&mut self, ticks: u64) {
+        let Some(last) = self.next.checked_sub(1) else {
+            return;
+        };
+        let Exit {
+            vmpl, code, ghcb, ..
+        } = self.last[last % REMEMBERED];
+        let vmpl = usize::from(vmpl);
+        let one = Sum { count: 1, ticks };
+        add(&mut self.exits[vmpl], code, one);
+        if ghcb != 0 {
+            add(&mut self.requests[vmpl], ghcb, one);
+        }
+        self.emulator_ticks[vmpl] += ticks;
+    }
+
     /// Notes what the last exit, a VMGEXIT, asked for.
-    pub(crate) fn request(&mut self, vmpl: u8, code: u64) {
-        count(&mut self.requests[usize::from(vmpl)], code);
+    pub(crate) fn request(&mut self, code: u64) {
         if let Some(last) = self.next.checked_sub(1) {
             self.last[last % REMEMBERED].ghcb = code;
         }
@@ -185,11 +214,11 @@ impl Diary {
     /// Adds another diary's sums to this one.
     pub(crate) fn add(&mut self, other: &Self) {
         for vmpl in 0..VMPLS {
-            for (code, count) in &other.exits[vmpl] {
-                *self.exits[vmpl].entry(*code).or_default() += count;
+            for (code, sum) in &other.exits[vmpl] {
+                add(&mut self.exits[vmpl], *code, *sum);
             }
-            for (code, count) in &other.requests[vmpl] {
-                *self.requests[vmpl].entry(*code).or_default() += count;
+            for (code, sum) in &other.requests[vmpl] {
+                add(&mut self.requests[vmpl], *code, *sum);
             }
             self.guest_ticks[vmpl] += other.guest_ticks[vmpl];
             self.emulator_ticks[vmpl] += other.emulator_ticks[vmpl];
@@ -234,20 +263,24 @@ impl Diary {
                     self.guest_ticks[vmpl], self.emulator_ticks[vmpl],
                 ),
             );
-            for (code, count) in &self.exits[vmpl] {
+            for (code, sum) in &self.exits[vmpl] {
                 log::line(
                     LINE_STATISTICS,
                     format_args!(
-                        r#"{{"kind":"exits","vmpl":{vmpl},"code":{code},"name":"{}","count":{count}}}"#,
+                        r#"{{"kind":"exits","vmpl":{vmpl},"code":{code},"name":"{}","count":{},"ticks":{}}}"#,
                         exit_name(*code),
+                        sum.count,
+                        sum.ticks,
                     ),
                 );
             }
-            for (code, count) in &self.requests[vmpl] {
+            for (code, sum) in &self.requests[vmpl] {
                 log::line(
                     LINE_STATISTICS,
                     format_args!(
-                        r#"{{"kind":"requests","vmpl":{vmpl},"code":{code},"count":{count}}}"#
+                        r#"{{"kind":"requests","vmpl":{vmpl},"code":{code},"count":{},"ticks":{}}}"#,
+                        sum.count,
+                        sum.ticks,
                     ),
                 );
             }

@@ -159,8 +159,12 @@ fn deliver_64(
 ) -> Result<(), Undeliverable> {
     const NO_GATE: Undeliverable = Undeliverable::Gate;
     let address = gate_address(save, vector, 16).ok_or(NO_GATE)?;
-    let low = read_u64(memory, address).ok_or(NO_GATE)?;
-    let high = read_u64(memory, address.wrapping_add(8)).ok_or(NO_GATE)?;
+    let mut gate = [0; 16];
+    if !memory.read(address, &mut gate) {
+        return Err(NO_GATE);
+    }
+    let gate = u128::from_le_bytes(gate);
+    let (low, high) = (gate as u64, (gate >> 64) as u64);
     let kind = (low >> 40) & 0x1F;
     if (low >> 47) & 1 == 0 || kind & !1 != 0xE {
         return Err(NO_GATE);

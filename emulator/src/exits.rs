@@ -99,7 +99,7 @@ impl Vcpu {
     /// The memory of a level in its present mode.
     pub(crate) fn linear(&self, vmpl: u8) -> Linear<'static> {
         let mode = Mode::of(&self.levels[usize::from(vmpl)].block.save);
-        Linear::new(self.machine, vmpl, mode)
+        Linear::new(self.machine, &self.shared.cache, vmpl, mode)
     }
 
     /// Decodes the instruction that was intercepted.
@@ -285,7 +285,7 @@ impl Vcpu {
 
     fn vmgexit(&mut self, vmpl: u8) {
         let request = self.request_code(vmpl);
-        self.shared.diary.lock().request(vmpl, request);
+        self.shared.diary.lock().request(request);
         let (level, mut services) = self.protocol(vmpl);
         let outcome = ghcb::handle_vmgexit(level, &mut services);
         match outcome {

@@ -6,6 +6,7 @@ use emulator::exception::LinearMemory;
 use emulator::paging::{Fault, Mode, Tables, Translation, translate};
 use emulator::snp::rmp::{Access, Decision};
 
+use crate::access_cache::{AccessCache, Key};
 use crate::guest_memory::View;
 use crate::host::physical;
 use crate::machine::Machine;
@@ -13,15 +14,22 @@ use crate::machine::Machine;
 /// The memory of a level in its current mode.
 pub(crate) struct Linear<'a> {
     machine: &'a Machine,
+    cache: &'a AccessCache,
     vmpl: u8,
     mode: Mode,
 }
 
 impl<'a> Linear<'a> {
     /// The memory of a level whose registers say `mode`.
-    pub(crate) const fn new(machine: &'a Machine, vmpl: u8, mode: Mode) -> Self {
+    pub(crate) const fn new(
+        machine: &'a Machine,
+        cache: &'a AccessCache,
+        vmpl: u8,
+        mode: Mode,
+    ) -> Self {
         Self {
             machine,
+            cache,
             vmpl,
             mode,
         }
@@ -33,20 +41,32 @@ impl<'a> Linear<'a> {
     }
 
     /// Host-physical address of `gpa`, if an access of this kind needs nothing done first.
-    fn host(&self, gpa: u64, private: bool, write: bool, table: bool) -> Option<u64> {
+    fn host(&self, gpa: u64, private: bool, write: bool) -> Option<u64> {
+        let (page, offset) = (gpa & !0xFFF, gpa & 0xFFF);
+        let key = Key {
+            page,
+            vmpl: self.vmpl,
+            private,
+            write,
+        };
+        if let Some(host) = self.cache.get(&self.machine.generation, key) {
+            return Some(host + offset);
+        }
         let access = Access {
-            gpa,
+            gpa: page,
             c_bit: private,
             vmpl: self.vmpl,
             write,
             fetch: false,
             user: false,
-            table,
+            table: false,
         };
-        match self.machine.rmp.check(&access) {
-            Decision::Map(_) => self.machine.memory.host(gpa, View::of(private)),
-            _ => None,
-        }
+        let Decision::Map(_) = self.machine.rmp.check(&access) else {
+            return None;
+        };
+        let host = self.machine.memory.host(page, View::of(private))?;
+        self.cache.put(key, host);
+        Some(host + offset)
     }
 
     /// Calls `each` with host address, offset and length of each piece of a range; false where the
@@ -66,7 +86,7 @@ impl<'a> Linear<'a> {
                 .translate(at)
                 .ok()
                 .filter(|page| page.writable || !write)
-                .and_then(|page| self.host(page.gpa, page.private, write, false));
+                .and_then(|page| self.host(page.gpa, page.private, write));
             let Some(host) = host else {
                 return false;
             };
@@ -87,7 +107,7 @@ impl<'a> Linear<'a> {
             let host = self
                 .translate(at)
                 .ok()
-                .and_then(|page| self.host(page.gpa, true, false, false));
+                .and_then(|page| self.host(page.gpa, true, false));
             let Some(host) = host else {
                 break;
             };
@@ -100,7 +120,7 @@ impl<'a> Linear<'a> {
 
 impl Tables for Linear<'_> {
     fn read_u64(&self, gpa: u64) -> Option<u64> {
-        let host = self.host(gpa, true, false, true)?;
+        let host = self.host(gpa, true, false)?;
         Some(physical::read_volatile(host))
     }
 }

@@ -14,6 +14,7 @@ use emulator::snp::rmp::{Change, Rmp};
 use emulator_defs::layout::EMULATOR_END;
 use spin::{Mutex, Once};
 
+use crate::access_cache::{AccessCache, Generation};
 use crate::devices_host::{Mmio, Ports};
 use crate::diary::Diary;
 use crate::guest_memory::{GuestMemory, View};
@@ -43,6 +44,8 @@ pub(crate) struct Machine {
     /// What KVM's clock says.
     pub(crate) clock: Clock,
     pub(crate) vcpus: Vec<Shared>,
+    /// How often some right to a page was taken away.
+    pub(crate) generation: Generation,
     /// Time-stamp when the first vCPU started; 0 before.
     pub(crate) started: AtomicU64,
     /// Set once some vCPU ends the run.
@@ -89,6 +92,7 @@ impl Machine {
             ap_jump_table: AtomicU64::new(0),
             clock: Clock::new(),
             vcpus: (0..config.cpus).map(Shared::new).collect(),
+            generation: Generation::new(),
             started: AtomicU64::new(0),
             ending: AtomicBool::new(false),
         };
@@ -104,6 +108,7 @@ impl Machine {
     /// cleared in all tables, and contents that are not to be preserved are overwritten.
     pub(crate) fn apply(&self, change: Change) {
         if change.revokes() {
+            self.generation.advance();
             for tables in &self.tables {
                 tables.clear(View::Shared, change.gpa, change.size);
                 tables.clear(View::Private, change.gpa, change.size);
@@ -192,6 +197,8 @@ pub(crate) struct Shared {
     pub(crate) wakeable: AtomicBool,
     /// Set once it has stopped because the run ends.
     pub(crate) stopped: AtomicBool,
+    /// Pages that its software walks may touch; its own.
+    pub(crate) cache: AccessCache,
     /// What it did; its own, until it has stopped.
     pub(crate) diary: Mutex<Diary>,
 }
@@ -215,6 +222,7 @@ impl Shared {
             }),
             wakeable: AtomicBool::new(true),
             stopped: AtomicBool::new(false),
+            cache: AccessCache::new(),
             diary: Mutex::new(Diary::new()),
         }
     }

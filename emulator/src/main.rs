@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `host` | the machine that QEMU gives: processors, memory, interrupts, log, inputs |
 //! | `svm` | control blocks and the world switch |
-//! | `npt`, `guest_memory`, `linear` | memory of the guest: nested tables, backings, by linear address |
+//! | `npt`, `guest_memory`, `linear`, `access_cache` | memory of the guest: nested tables, backings, by linear address |
 //! | `start`, `loader` | from the first line of Rust to the first vCPU |
 //! | `machine`, `vcpu` | what all vCPUs share, and what each has for itself |
 //! | `run`, `exits`, `execute`, `services` | the loop: enter, serve the exit, enter again |
@@ -26,6 +26,7 @@ macro_rules! bare_metal {
 extern crate alloc;
 
 bare_metal!(
+    access_cache,
     devices_host,
     diary,
     end_of_run,

@@ -80,8 +80,8 @@ impl Vcpu {
             self.served_ticks += times.guest();
         }
         self.serve(vmpl, exit.code);
-        let mut diary = shared.diary.lock();
-        diary.emulator_ticks[usize::from(vmpl)] += rdtsc().saturating_sub(times.exit);
+        let ticks = rdtsc().saturating_sub(times.exit);
+        shared.diary.lock().served(ticks);
     }
 
     /// Sets the timer of the processor for what is due next.

@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use sha2::{Digest as _, Sha384};
 use snp_defs::launch::{self, DIGEST_SIZE, PageInfo};
-use zerocopy::IntoBytes;
+use snp_defs::vmsa::{Vmsa, sev_features};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::contents::{Kind, PAGE};
 use super::igvm::{self, Directive};
@@ -123,8 +124,12 @@ pub(crate) fn measure(
         }
     }
     if vmsas == Vmsas::Kvm {
+        let first = kvm_vmsas.first().and_then(Option::as_deref);
+        let first = first.and_then(|bytes| Vmsa::read_from_bytes(bytes).ok());
+        let features = first.map_or(sev_features::SNP_ACTIVE, |vmsa| vmsa.sev_features);
+        let reset = super::vmsa::reset(signature, features);
         for (index, given) in kvm_vmsas.into_iter().enumerate() {
-            let vmsa = given.unwrap_or_else(|| super::vmsa::reset(signature).as_bytes().to_vec());
+            let vmsa = given.unwrap_or_else(|| reset.as_bytes().to_vec());
             chain.update(launch::PAGE_TYPE_VMSA, launch::KVM_VMSA_GPA, Some(&vmsa));
             chain
                 .measurement

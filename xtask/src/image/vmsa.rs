@@ -84,8 +84,8 @@ pub(crate) fn boot(entry: &Entry) -> Box<Vmsa> {
 
 /// The VMSA that KVM measures for a vCPU that the image says nothing about: the processor's reset
 /// state (24593, 14.1.3), as QEMU and KVM leave it. `signature` is the processor's family, model and
-/// stepping.
-pub(crate) fn reset(signature: u32) -> Box<Vmsa> {
+/// stepping, `features` are the SEV features, which KVM gives all vCPUs alike.
+pub(crate) fn reset(signature: u32, features: u64) -> Box<Vmsa> {
     let segment = |selector, attributes, base| Segment {
         selector,
         attributes,
@@ -116,6 +116,6 @@ pub(crate) fn reset(signature: u32) -> Box<Vmsa> {
     vmsa.xcr0 = 1;
     vmsa.mxcsr = 0x1F80;
     vmsa.x87_fcw = 0x37F;
-    vmsa.sev_features = sev_features::SNP_ACTIVE;
+    vmsa.sev_features = features;
     Box::new(vmsa)
 }

@@ -151,6 +151,7 @@ fn image() -> Vec<u8> {
         vmsa_gpa: 0xF000,
         vmsa: vmsa::boot(&vmsa::Entry {
             rip: 0x1000,
+            features: 1 << 3,
             ..vmsa::Entry::default()
         }),
         svsm: true,
@@ -170,17 +171,36 @@ fn a_digest_stays_what_it_was() {
     };
     assert_eq!(
         digest(Vmsas::First, 1),
-        "0570051efe372a32360585657833d1a5d81c685a54720989543c26a2c342add067ec828a4f72855adc56321bf89657f9"
+        "5382fb4d22124016f9ae8fa2b3e9fae17c0423941205904838f10f849904fb3d36f452c0173f4e16394b481fc5b04652"
     );
     assert_eq!(digest(Vmsas::First, 2), digest(Vmsas::First, 1));
     assert_eq!(
         digest(Vmsas::Kvm, 1),
-        "7189b6fa23bce3dc1de5dc435d94d738d17104f84fed6623de9497d1fd7ac426305d11ed26a1000be45e4c6832370da3"
+        "d73dcabef50ce0e2d5b2e61f6c57dfc2221efe9e6332249f4776e8d633c81f9b1054a5f5cf1e61757b6201c5fd07b267"
     );
     assert_eq!(
         digest(Vmsas::Kvm, 2),
-        "d9881cc2b25191853479af94059c0bc2880d5b18afd7723692f166c2e8c1999cea2df777efb3c6abcbf99a1dbb60a15e"
+        "ad4fd6f8f3f054ed5de59c829424618979c43741d791f06768167fad5537d6f34c47b5064f4d9d990acf1f2972a2e89d"
     );
+}
+
+#[test]
+fn all_vcpus_have_the_features_of_the_first() {
+    let features = |vcpus| {
+        measure(&image(), Vmsas::Kvm, vcpus, EPYC_V4)
+            .unwrap()
+            .digest
+    };
+    let reset = vmsa::reset(EPYC_V4, 1 | 1 << 3);
+    let mut chain = Chain {
+        measurement: measure(&image(), Vmsas::Kvm, 1, EPYC_V4).unwrap(),
+    };
+    chain.update(
+        launch::PAGE_TYPE_VMSA,
+        launch::KVM_VMSA_GPA,
+        Some(reset.as_bytes()),
+    );
+    assert_eq!(chain.measurement.digest, features(2));
 }
 
 #[test]

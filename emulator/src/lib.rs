@@ -11,6 +11,7 @@ pub mod config;
 pub mod decode;
 pub mod devices;
 pub mod exception;
+pub mod hostile;
 pub mod igvm;
 pub mod kvm_clock;
 pub mod paging;

@@ -14,42 +14,42 @@ use snp_defs::rmp::RmpSize;
 use super::*;
 
 /// Where the fake guest has its GHCB.
-pub(super) const GHCB: u64 = 0x1000;
+pub(crate) const GHCB: u64 = 0x1000;
 /// The GHCB's shared buffer.
-pub(super) const BUFFER: u64 = GHCB + SHARED_BUFFER_OFFSET as u64;
+pub(crate) const BUFFER: u64 = GHCB + SHARED_BUFFER_OFFSET as u64;
 /// Two more shared pages.
-pub(super) const SHARED: u64 = 0x2000;
+pub(crate) const SHARED: u64 = 0x2000;
 /// A private page.
-pub(super) const PRIVATE: u64 = 0x4000;
+pub(crate) const PRIVATE: u64 = 0x4000;
 const MEMORY: usize = 0x8000;
 
 /// The host.
 #[derive(Debug)]
-pub(super) struct Host {
-    pub(super) memory: Vec<u8>,
-    pub(super) shared: BTreeSet<u64>,
-    pub(super) vmpl: u8,
-    pub(super) vmpls: Vec<u8>,
-    pub(super) restricted: bool,
-    pub(super) ports: Vec<(u16, u8, u32)>,
-    pub(super) port_value: u32,
-    pub(super) mmio: BTreeMap<u64, Vec<u8>>,
-    pub(super) pages: Vec<(u64, PageOp, RmpSize)>,
-    pub(super) refuse_pages: BTreeSet<u64>,
-    pub(super) pause_after: Option<usize>,
-    pub(super) aps: Vec<ApRequest>,
-    pub(super) refuse_ap: bool,
-    pub(super) apic_ids: u32,
-    pub(super) jump_table: u64,
-    pub(super) apic_msrs: BTreeMap<u32, u64>,
-    pub(super) firmware_status: u32,
-    pub(super) firmware_calls: usize,
-    pub(super) certificates: Vec<u8>,
-    pub(super) doorbell: Option<u64>,
-    pub(super) ipis: Vec<u64>,
-    pub(super) nmis: usize,
-    pub(super) cpuid_asked: Vec<(u32, u32, u64, u64)>,
-    pub(super) notes: Vec<Note>,
+pub(crate) struct Host {
+    pub(crate) memory: Vec<u8>,
+    pub(crate) shared: BTreeSet<u64>,
+    pub(crate) vmpl: u8,
+    pub(crate) vmpls: Vec<u8>,
+    pub(crate) restricted: bool,
+    pub(crate) ports: Vec<(u16, u8, u32)>,
+    pub(crate) port_value: u32,
+    pub(crate) mmio: BTreeMap<u64, Vec<u8>>,
+    pub(crate) pages: Vec<(u64, PageOp, RmpSize)>,
+    pub(crate) refuse_pages: BTreeSet<u64>,
+    pub(crate) pause_after: Option<usize>,
+    pub(crate) aps: Vec<ApRequest>,
+    pub(crate) refuse_ap: bool,
+    pub(crate) apic_ids: u32,
+    pub(crate) jump_table: u64,
+    pub(crate) apic_msrs: BTreeMap<u32, u64>,
+    pub(crate) firmware_status: u32,
+    pub(crate) firmware_calls: usize,
+    pub(crate) certificates: Vec<u8>,
+    pub(crate) doorbell: Option<u64>,
+    pub(crate) ipis: Vec<u64>,
+    pub(crate) nmis: usize,
+    pub(crate) cpuid_asked: Vec<(u32, u32, u64, u64)>,
+    pub(crate) notes: Vec<Note>,
 }
 
 impl Default for Host {
@@ -238,29 +238,29 @@ impl HostServices for Host {
 }
 
 /// A field of the GHCB, by offset.
-pub(super) mod field {
+pub(crate) mod field {
     use super::*;
-    pub(in super::super) const CPL: usize = offset_of!(Ghcb, cpl) / 8 * 8;
-    pub(in super::super) const XSS: usize = offset_of!(Ghcb, xss);
-    pub(in super::super) const RAX: usize = offset_of!(Ghcb, rax);
-    pub(in super::super) const RBX: usize = offset_of!(Ghcb, rbx);
-    pub(in super::super) const RCX: usize = offset_of!(Ghcb, rcx);
-    pub(in super::super) const RDX: usize = offset_of!(Ghcb, rdx);
-    pub(in super::super) const CODE: usize = offset_of!(Ghcb, sw_exit_code);
-    pub(in super::super) const INFO1: usize = offset_of!(Ghcb, sw_exit_info1);
-    pub(in super::super) const INFO2: usize = offset_of!(Ghcb, sw_exit_info2);
-    pub(in super::super) const SCRATCH: usize = offset_of!(Ghcb, sw_scratch);
-    pub(in super::super) const XCR0: usize = offset_of!(Ghcb, xcr0);
-    pub(in super::super) const BITMAP: usize = offset_of!(Ghcb, valid_bitmap);
-    pub(in super::super) const VERSION: usize = offset_of!(Ghcb, protocol_version);
-    pub(in super::super) const USAGE: usize = offset_of!(Ghcb, usage);
+    pub(crate) const CPL: usize = offset_of!(Ghcb, cpl) / 8 * 8;
+    pub(crate) const XSS: usize = offset_of!(Ghcb, xss);
+    pub(crate) const RAX: usize = offset_of!(Ghcb, rax);
+    pub(crate) const RBX: usize = offset_of!(Ghcb, rbx);
+    pub(crate) const RCX: usize = offset_of!(Ghcb, rcx);
+    pub(crate) const RDX: usize = offset_of!(Ghcb, rdx);
+    pub(crate) const CODE: usize = offset_of!(Ghcb, sw_exit_code);
+    pub(crate) const INFO1: usize = offset_of!(Ghcb, sw_exit_info1);
+    pub(crate) const INFO2: usize = offset_of!(Ghcb, sw_exit_info2);
+    pub(crate) const SCRATCH: usize = offset_of!(Ghcb, sw_scratch);
+    pub(crate) const XCR0: usize = offset_of!(Ghcb, xcr0);
+    pub(crate) const BITMAP: usize = offset_of!(Ghcb, valid_bitmap);
+    pub(crate) const VERSION: usize = offset_of!(Ghcb, protocol_version);
+    pub(crate) const USAGE: usize = offset_of!(Ghcb, usage);
 }
 
 /// A vCPU of the fake guest, with a registered GHCB.
 #[derive(Debug)]
-pub(super) struct Vcpu {
-    pub(super) level: Level,
-    pub(super) host: Host,
+pub(crate) struct Vcpu {
+    pub(crate) level: Level,
+    pub(crate) host: Host,
 }
 
 impl Default for Vcpu {
@@ -278,7 +278,7 @@ impl Default for Vcpu {
 
 impl Vcpu {
     /// An NAE event with these fields set and marked valid, besides code and both infos.
-    pub(super) fn call(
+    pub(crate) fn call(
         &mut self,
         code: u64,
         info1: u64,
@@ -290,7 +290,7 @@ impl Vcpu {
     }
 
     /// Fills the GHCB without exiting.
-    pub(super) fn prepare(&mut self, code: u64, info1: u64, info2: u64, fields: &[(usize, u64)]) {
+    pub(crate) fn prepare(&mut self, code: u64, info1: u64, info2: u64, fields: &[(usize, u64)]) {
         self.put(GHCB + field::BITMAP as u64, &[0; 16]);
         let head = [
             (field::CODE, code),
@@ -307,22 +307,22 @@ impl Vcpu {
     }
 
     /// A request of the MSR protocol; returns the answer.
-    pub(super) fn msr(&mut self, value: u64) -> (Outcome, u64) {
+    pub(crate) fn msr(&mut self, value: u64) -> (Outcome, u64) {
         self.level.msr = value;
         let outcome = handle_vmgexit(&mut self.level, &mut self.host);
         (outcome, self.level.msr)
     }
 
-    pub(super) fn put(&mut self, gpa: u64, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, gpa: u64, bytes: &[u8]) {
         self.host.memory[gpa as usize..][..bytes.len()].copy_from_slice(bytes);
     }
 
-    pub(super) fn get(&self, gpa: u64, length: usize) -> &[u8] {
+    pub(crate) fn get(&self, gpa: u64, length: usize) -> &[u8] {
         &self.host.memory[gpa as usize..][..length]
     }
 
     /// A field, if the host marked it valid.
-    pub(super) fn field(&self, offset: usize) -> Option<u64> {
+    pub(crate) fn field(&self, offset: usize) -> Option<u64> {
         let at = GHCB as usize + field::BITMAP + offset / 64;
         (self.host.memory[at] & 1 << (offset / 8 % 8) != 0).then(|| {
             let bytes = self.get(GHCB + offset as u64, 8);
@@ -331,7 +331,7 @@ impl Vcpu {
     }
 
     /// SW_EXITINFO1 and 2 of the answer.
-    pub(super) fn answer(&self) -> (u64, u64) {
+    pub(crate) fn answer(&self) -> (u64, u64) {
         (
             self.field(field::INFO1).unwrap(),
             self.field(field::INFO2).unwrap(),

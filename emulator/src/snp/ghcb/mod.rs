@@ -166,6 +166,6 @@ fn serve<S: HostServices>(
 }
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a rule wants done that is not an answer: the bare-metal half does it.
+
+use snp_defs::rmp::RmpSize;
+
+use super::action::Action;
+use super::engine::{Decision, Engine};
+use super::event::{Event, Occasion};
+use alloc::vec::Vec;
+
+/// Something to do to pages or to a vCPU. Addresses of pages are aligned to 4K, or to the size that is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trick {
+    /// RMPUPDATE: the page is shared.
+    Unassign(u64),
+    /// RMPUPDATE: the page is the guest's, not validated.
+    Reassign(u64, RmpSize),
+    /// Another host page, or the first one again, with its own RMP entry.
+    Exchange(u64),
+    /// The page is gone for good.
+    Withhold(u64, RmpSize),
+    /// The host page behind the second address is assigned to the first one.
+    Remap(u64, u64),
+    /// The nested tables lead from the first address to the host page behind the second.
+    DoubleMap(u64, u64),
+    /// An event for the VMPL at hand.
+    Inject(u8),
+    /// #HV for the VMPL at hand.
+    Signal,
+    /// A VMPL of the vCPU at hand runs, unasked.
+    Resume(u8),
+    /// The VMPL at hand is stopped after each of so many instructions, and its GHCB, here, written to.
+    Scribble(u64, u32),
+    /// The host ends the machine.
+    Stop,
+    /// What must never happen has happened.
+    Breach(Breach),
+}
+
+/// What a guest, or its SVSM, must never let a host have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breach {
+    /// Two texts were encrypted under one key with one counter.
+    CounterUsedTwice {
+        /// Number of the key.
+        vmpck: u8,
+        /// The counter.
+        counter: u64,
+    },
+}
+
+impl core::fmt::Display for Breach {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::CounterUsedTwice { vmpck, counter } => write!(
+                f,
+                "two messages under key {vmpck} have the number {counter}, and not the same text"
+            ),
+        }
+    }
+}
+
+impl Engine<'_> {
+    /// A VMPL of a vCPU stopped with this exit code; `ghcb` is its GHCB, if it has one. What is to be done about
+    /// it goes to `tricks`.
+    pub fn at_exit(
+        &self,
+        vmpl: u8,
+        cpu: u32,
+        code: u64,
+        ghcb: Option<u64>,
+        tricks: &mut Vec<(u32, Trick)>,
+    ) {
+        let occasion = Occasion {
+            event: Event::Exit,
+            vmpl,
+            cpu,
+            detail: code,
+        };
+        self.decide_all(&occasion, |Decision { line, action }| {
+            if let Some(trick) = self.trick(action, ghcb) {
+                tricks.push((line, trick));
+            }
+        });
+    }
+
+    fn trick(&self, action: Action, ghcb: Option<u64>) -> Option<Trick> {
+        let page = |place| self.page(place, ghcb);
+        Some(match action {
+            Action::Unassign { gpa } => Trick::Unassign(page(gpa)?),
+            Action::Reassign { gpa } => Trick::Reassign(page(gpa)?, RmpSize::Size4K),
+            Action::Exchange { gpa } => Trick::Exchange(page(gpa)?),
+            Action::Withhold { gpa } => Trick::Withhold(page(gpa)?, RmpSize::Size4K),
+            Action::Remap { gpa, to } => Trick::Remap(page(gpa)?, page(to)?),
+            Action::DoubleMap { gpa, to } => Trick::DoubleMap(page(gpa)?, page(to)?),
+            Action::Inject { vector } => Trick::Inject(vector),
+            Action::Signal => Trick::Signal,
+            Action::Resume { vmpl } => Trick::Resume(vmpl),
+            Action::Stop => Trick::Stop,
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hostile::Script;
+
+    #[test]
+    fn every_rule_for_an_exit_is_a_trick() {
+        let text = "exit: unassign gpa=svsm+0x1234\nexit: reassign gpa=0x5000\n\
+            exit: exchange gpa=ghcb\nexit: withhold gpa=0x6000\nexit: remap gpa=0x1000 to=0x2000\n\
+            exit: double-map gpa=0x3000 to=0x4000\nexit: inject vector=6\nexit: signal\n\
+            exit: resume\nexit: stop\nexit vmpl=1: stop\nexit code=0x400: stop\n";
+        let engine = Engine::new(Script::parse(text.as_bytes()).unwrap(), 1);
+        let mut tricks = Vec::new();
+        engine.at_exit(2, 0, 0x60, Some(0x9000), &mut tricks);
+        let small = RmpSize::Size4K;
+        assert_eq!(
+            tricks,
+            [
+                (1, Trick::Unassign(0x80_0000_1000)),
+                (2, Trick::Reassign(0x5000, small)),
+                (3, Trick::Exchange(0x9000)),
+                (4, Trick::Withhold(0x6000, small)),
+                (5, Trick::Remap(0x1000, 0x2000)),
+                (6, Trick::DoubleMap(0x3000, 0x4000)),
+                (7, Trick::Inject(6)),
+                (8, Trick::Signal),
+                (9, Trick::Resume(0)),
+                (10, Trick::Stop),
+            ]
+        );
+        tricks.clear();
+        engine.at_exit(2, 0, 0x60, None, &mut tricks);
+        assert_eq!(
+            tricks.len(),
+            9,
+            "without a GHCB there is no page to exchange"
+        );
+    }
+}

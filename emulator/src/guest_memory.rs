@@ -122,15 +122,6 @@ impl GuestMemory {
         }
     }
 
-    /// End (exclusive) of the memory below 4 GiB.
-    pub(crate) const fn low_end(&self) -> u64 {
-        self.low_end
-    }
-
-    /// End (exclusive) of the memory from 4 GiB on.
-    pub(crate) const fn high_end(&self) -> u64 {
-        self.high_end
-    }
 }
 
 /// Fresh words in [`HIGH`], all zero.

@@ -48,7 +48,7 @@ fn input(name: &str) -> &'static [u8] {
 }
 
 extern "sysv64" fn bootstrap() -> ! {
-    Processor::current().set_apic_id(apic::initialize());
+    apic::initialize();
     if !time::calibrate() {
         refuse(format_args!("QEMU has no HPET"));
     }

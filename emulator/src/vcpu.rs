@@ -100,11 +100,6 @@ impl Level {
         self.sev_features & sev_features::RESTRICTED_INJECTION != 0
     }
 
-    /// RFLAGS.IF, and no interrupt shadow.
-    fn accepts_interrupts(&self) -> bool {
-        self.block.save.rflags & (1 << 9) != 0 && self.block.control.interrupt_shadow & 1 == 0
-    }
-
     /// Continues after an intercepted instruction of `length` bytes.
     pub(crate) fn advance(&mut self, length: u8) {
         let save = &mut self.block.save;
@@ -130,7 +125,7 @@ impl Level {
         if self.restricted() {
             let waiting = self
                 .doorbell(machine)
-                .is_some_and(|word| emulator::snp::hv_doorbell::pending(word));
+                .is_some_and(emulator::snp::hv_doorbell::pending);
             return waiting || self.nmi_pending || self.lapic.deliverable().is_some();
         }
         let open = self.block.save.rflags & (1 << 9) != 0;
@@ -159,7 +154,12 @@ impl Level {
             .map(physical::half_word)
     }
 
-    /// Decides what the guest gets at this entry: EVENTINJ and V_IRQ.
+    /// Decides what the guest gets at this entry: exceptions and NMIs by EVENTINJ, interrupts by
+    /// V_IRQ.
+    ///
+    /// Interrupts never go by EVENTINJ: QEMU delivers such a one at VMRUN, but leaves its vector in
+    /// `exception_index`, and when the processor's thread is asked to leave its loop before the
+    /// next exit it delivers it again, whatever RFLAGS.IF says by then.
     pub(crate) fn inject(&mut self, machine: &Machine) {
         self.block.control.event_inj = 0;
         let mut vintr = vintr::MASKING | u64::from(self.lapic.cr8());
@@ -167,16 +167,20 @@ impl Level {
             self.inject_hv(machine);
         } else {
             self.inject_classic();
-            let waiting = self
-                .lapic
-                .deliverable()
-                .or_else(|| self.lapic.held_by_tpr());
-            if let Some(vector) = waiting {
+            // The hardware delivers if the priority is above V_TPR, QEMU if it is not below: what
+            // the task priority holds back is offered with the priority below its own.
+            let deliverable = self.lapic.deliverable().map(|vector| (vector, vector >> 4));
+            let held = || {
+                let vector = self.lapic.held_by_tpr()?;
+                Some((vector, (vector >> 4) - 1))
+            };
+            let waiting = deliverable.or_else(held);
+            if let Some((vector, priority)) = waiting {
                 vintr |= vintr::IRQ
-                    | u64::from(vector >> 4) << vintr::PRIORITY_SHIFT
+                    | u64::from(priority) << vintr::PRIORITY_SHIFT
                     | u64::from(vector) << vintr::VECTOR_SHIFT;
             }
-            self.offered = waiting;
+            self.offered = waiting.map(|(vector, _)| vector);
         }
         self.block.control.vintr = vintr;
         self.block.control.intercept1 = self.block.control.intercept1 & !intercept1::IRET
@@ -191,12 +195,6 @@ impl Level {
             self.nmi_pending = false;
             self.nmi_masked = true;
             self.block.control.event_inj = event::VALID | event::TYPE_NMI | 2;
-        } else if self.accepts_interrupts()
-            && let Some(vector) = self.lapic.deliverable()
-        {
-            self.lapic.accept(vector);
-            self.block.control.event_inj =
-                event::VALID | event::TYPE_INTERRUPT | u64::from(vector);
         }
     }
 
@@ -248,9 +246,9 @@ impl Level {
         let mut delivered = vintr & vintr::IRQ == 0;
         if info & event::VALID != 0 {
             if vector >= 32 && info & event::TYPE_MASK != event::TYPE_SOFTWARE {
-                // QEMU says "exception" here, and leaves V_IRQ set.
-                self.reinject = Some(event::VALID | event::TYPE_INTERRUPT | u64::from(vector));
-                delivered |= self.offered == Some(vector);
+                // V_IRQ was under way: it is still requested, and offered again. QEMU says
+                // "exception" here.
+                delivered = false;
             } else if info & event::TYPE_MASK == event::TYPE_SOFTWARE {
                 // INTn executes again: RIP is still at it.
             } else {

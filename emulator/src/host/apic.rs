@@ -8,7 +8,6 @@ use super::time;
 use super::traps::{VECTOR_KICK, VECTOR_SPURIOUS, VECTOR_TIMER};
 
 const BASE: u64 = 0xFEE0_0000;
-const ID: u64 = BASE + 0x20;
 const TASK_PRIORITY: u64 = BASE + 0x80;
 const END_OF_INTERRUPT: u64 = BASE + 0xB0;
 const LOGICAL_DESTINATION: u64 = BASE + 0xD0;
@@ -30,7 +29,6 @@ const ENABLED: u32 = 1 << 8;
 const DIVIDE_BY_1: u32 = 0b1011;
 const DELIVERY_PENDING: u32 = 1 << 12;
 const ASSERT: u32 = 1 << 14;
-const MODE_NMI: u32 = 4 << 8;
 const MODE_INIT: u32 = 5 << 8;
 const MODE_STARTUP: u32 = 6 << 8;
 
@@ -42,8 +40,8 @@ fn set(register: u64, value: u32) {
     write_volatile(register, value);
 }
 
-/// Enables this processor's local APIC; returns its id.
-pub(crate) fn initialize() -> u32 {
+/// Enables this processor's local APIC. Its id is the number of QEMU's vCPU.
+pub(crate) fn initialize() {
     set(SPURIOUS, ENABLED | u32::from(VECTOR_SPURIOUS));
     set(TASK_PRIORITY, 0);
     set(LVT_LINT0, MASKED);
@@ -51,7 +49,6 @@ pub(crate) fn initialize() -> u32 {
     set(LVT_ERROR, MASKED);
     set(TIMER_DIVIDE, DIVIDE_BY_1);
     set(LVT_TIMER, u32::from(VECTOR_TIMER));
-    get(ID) >> 24
 }
 
 /// Ends the interrupt in service.
@@ -70,11 +67,6 @@ fn command(target: u32, low: u32) {
 /// Makes the processor with this id look at its requests: out of its guest, or out of its sleep.
 pub(crate) fn send_kick(target: u32) {
     command(target, u32::from(VECTOR_KICK));
-}
-
-/// Sends an NMI to the processor with this id.
-pub(crate) fn send_nmi(target: u32) {
-    command(target, MODE_NMI);
 }
 
 /// Resets the processor with this id.

@@ -5,7 +5,7 @@
 //! The GS base is the emulator's whenever GIF is set: VM entry and exit swap it with GIF clear.
 
 use core::arch::{asm, naked_asm};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::heap;
 use super::instructions::wrmsr;
@@ -45,8 +45,6 @@ pub(crate) struct Processor {
     this: *const Processor,
     /// Number, from 0; the same as the vCPU's.
     index: u32,
-    /// Id of the real local APIC.
-    apic_id: AtomicU32,
     /// Vectors that were taken and that nobody has looked at yet.
     arrived: [AtomicU64; 4],
     stack_top: u64,
@@ -69,7 +67,6 @@ impl Processor {
             pointer.write(Processor {
                 this: pointer,
                 index,
-                apic_id: AtomicU32::new(0),
                 arrived: [const { AtomicU64::new(0) }; 4],
                 stack_top: stack + STACK_SIZE,
                 task_state: TaskState {
@@ -110,16 +107,6 @@ impl Processor {
     /// Number, from 0.
     pub(crate) const fn index(&self) -> u32 {
         self.index
-    }
-
-    /// Id of the real local APIC.
-    pub(crate) fn apic_id(&self) -> u32 {
-        self.apic_id.load(Ordering::Relaxed)
-    }
-
-    /// Notes the id of the real local APIC.
-    pub(crate) fn set_apic_id(&self, id: u32) {
-        self.apic_id.store(id, Ordering::Relaxed);
     }
 
     /// Where the main stack starts.

@@ -51,7 +51,7 @@ extern "sysv64" fn boot_ap_main(processor: *const Processor) -> ! {
     // SAFETY: `start_all` passes the block that it made for this processor; it is never freed.
     let processor: &'static Processor = unsafe { &*processor };
     processor.activate();
-    processor.set_apic_id(apic::initialize());
+    apic::initialize();
     ARRIVED.fetch_add(1, Ordering::SeqCst);
     crate::application_processor(processor.index())
 }

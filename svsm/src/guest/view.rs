@@ -147,3 +147,101 @@ fn piece(gpa: u64, length: usize) -> Result<(Frame, usize), Fault> {
     let left = PAGE - (gpa as usize % PAGE);
     Ok((frame, left.min(length)))
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::testing::FakeMemory;
+    use core::sync::atomic::AtomicBool;
+    use std::thread;
+    use std::vec::Vec;
+    use svsm_launch::{Range, tracker};
+
+    const MEMORY: [Range; 1] = [Range {
+        base: 0x1_0000,
+        size: 0x8000,
+    }];
+
+    fn with_view(test: impl FnOnce(&FakeMemory, &Tracker<'_>, &Marks)) {
+        let memory = FakeMemory::new(&MEMORY);
+        let storage: Vec<AtomicU64> = (0..tracker::bytes(&MEMORY) / 8)
+            .map(|_| AtomicU64::new(0))
+            .collect();
+        let tracker = Tracker::new(&MEMORY, &storage).unwrap();
+        for gpa in (0x1_0000..0x1_8000).step_by(4096) {
+            let page = Frame::new(gpa).unwrap().into();
+            tracker.begin(page, State::Invalid).unwrap();
+            tracker.commit(page, State::Valid);
+        }
+        test(&memory, &tracker, &Marks::new());
+    }
+
+    #[test]
+    fn copies_cross_pages_and_stop_where_the_guests_memory_does() {
+        with_view(|memory, tracker, marks| {
+            let view = View::new(memory, tracker, marks, 0).unwrap();
+            let text: Vec<u8> = (0..9000u32).map(|i| i as u8).collect();
+            view.write(0x1_0800, &text).unwrap();
+            let mut back = std::vec![0; 9000];
+            view.read(0x1_0800, &mut back).unwrap();
+            assert_eq!(back, text);
+            // Two bytes in one page, two in the next.
+            assert_eq!(view.read_value(0x1_0FFE), Ok([0xFEu8, 0xFF, 0x00, 0x01]));
+            for (gpa, length) in [
+                (0xFFFF, 2),
+                (0x1_7FFF, 2),
+                (u64::MAX, 2),
+                (1 << 51, 1),
+                (0, 1),
+            ] {
+                assert_eq!(view.read(gpa, &mut back[..length]), Err(Fault), "{gpa:#x}");
+                assert_eq!(view.write(gpa, &text[..length]), Err(Fault), "{gpa:#x}");
+            }
+            assert_eq!(view.read(u64::MAX, &mut []), Ok(()));
+            assert_eq!(view.swap_u8(0x1_0800, 7), Ok(0));
+            assert_eq!(view.swap_u8(0x1_0800, 8), Ok(7));
+            assert_eq!(view.swap_u8(0x1_8000, 8), Err(Fault));
+            // No CPU is marked when nothing is under way.
+            assert!(!marks.any(Frame::new(0x1_0000).unwrap().into()));
+            assert!(View::new(memory, tracker, marks, MAX_VCPUS as usize).is_none());
+        });
+    }
+
+    /// One CPU copies while another takes the page: when the taker has it, no copy is under way.
+    #[test]
+    fn who_takes_a_page_and_who_copies_see_each_other() {
+        let rounds = if cfg!(miri) { 30 } else { 20_000 };
+        with_view(|memory, tracker, marks| {
+            let page: Page = Frame::new(0x1_2000).unwrap().into();
+            let taken = AtomicBool::new(false);
+            let stop = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let view = View::new(memory, tracker, marks, 3).unwrap();
+                    while !stop.load(Ordering::Relaxed) {
+                        let _ = view.with(page.frame(), |_| {
+                            assert!(
+                                !taken.load(Ordering::Relaxed),
+                                "a copy from a page that was taken"
+                            );
+                            Ok(())
+                        });
+                    }
+                });
+                for _ in 0..rounds {
+                    tracker.begin(page, State::Valid).unwrap();
+                    if marks.any(page) {
+                        tracker.commit(page, State::Valid);
+                        continue;
+                    }
+                    taken.store(true, Ordering::Relaxed);
+                    core::hint::spin_loop();
+                    taken.store(false, Ordering::Relaxed);
+                    tracker.commit(page, State::Valid);
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+        });
+    }
+}

@@ -267,12 +267,13 @@ fn pages() -> impl Strategy<Value = Page> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 2 } else { 256 },
+        cases: 256,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
     #[test]
+    #[cfg_attr(miri, ignore = "safe code, and slow")]
     fn agrees_with_the_model(
         steps in prop::collection::vec((pages(), states(), states(), any::<bool>()), 1..80)
     ) {

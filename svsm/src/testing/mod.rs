@@ -16,4 +16,4 @@ mod rig;
 
 pub use hardware::FakePlatform;
 pub use memory::FakeMemory;
-pub use rig::{Rig, sample_launch_page, with_rig};
+pub use rig::{Rig, sample_launch_page, with_rig, with_rig_of};

@@ -72,10 +72,14 @@ pub struct Rig<'a> {
     pub launch: &'a LaunchInfo,
 }
 
-/// Starts a machine and lets `test` use it.
+/// Starts a machine with the sample's launch page and lets `test` use it.
 pub fn with_rig<T>(test: impl FnOnce(&Rig<'_>) -> T) -> T {
-    let launch = sample_launch_page();
-    layout::check(&launch).expect("the sample is right");
+    with_rig_of(sample_launch_page(), test)
+}
+
+/// Starts the machine of a launch page that is right, with two CPUs, and lets `test` use it.
+pub fn with_rig_of<T>(launch: LaunchInfo, test: impl FnOnce(&Rig<'_>) -> T) -> T {
+    layout::check(&launch).expect("a launch page that is right");
     let platform = FakePlatform::new(&launch.guest_memory, &launch.preloaded);
     let words = tracker::bytes(&launch.guest_memory) / 8;
     let storage: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();

@@ -78,7 +78,10 @@ tty=/dev/${tty##* }
     [ -r /sys/devices/system/cpu/sev/vmpl ] && read -r vmpl </sys/devices/system/cpu/sev/vmpl
     echo "Linux $release${vmpl:+ at VMPL $vmpl}; \`poweroff\` ends it."
 } >"$tty"
-# In the background, since a shell that waits for a child in the foreground runs no trap.
-setsid -c sh -l <>"$tty" >&0 2>&1 3>&- &
+# In the background, since a shell that waits for a child in the foreground runs no trap; and by
+# login, which takes Ctrl-C back from being ignored, as it is in the background. login tells the
+# console that it did, for want of a system log.
+ln -sf null /dev/console
+setsid -c login -p -f root <>"$tty" >&0 2>&1 3>&- &
 wait $!
 busybox poweroff -f

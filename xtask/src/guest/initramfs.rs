@@ -205,7 +205,9 @@ fn applets(path: &Path) -> Result<Vec<String>> {
         .collect();
     applets.sort();
     applets.dedup();
-    for needed in ["sh", "mount", "modprobe", "poweroff", "usleep", "setsid"] {
+    for needed in [
+        "sh", "login", "mount", "modprobe", "poweroff", "usleep", "setsid",
+    ] {
         if !applets.iter().any(|name| name == needed) {
             bail!(
                 "{} has no `{needed}`, which the guest's init needs",

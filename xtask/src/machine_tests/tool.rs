@@ -22,6 +22,11 @@ pub(super) const TESTS: &[MachineTest] = &[
         run: much_output,
     },
     MachineTest {
+        name: "tool::shell_on_a_terminal",
+        limit: seconds(90),
+        run: shell_on_a_terminal,
+    },
+    MachineTest {
         name: "tool::wrong_input",
         limit: seconds(60),
         run: wrong_input,
@@ -90,6 +95,75 @@ fn much_output(_: &mut Context) -> Result<Outcome> {
         "{} lines arrived",
         text.lines().count()
     );
+    Ok(Outcome::Passed)
+}
+
+/// A person types at the guest's shell; Ctrl-C is for the guest, and `poweroff` ends the run.
+fn shell_on_a_terminal(context: &mut Context) -> Result<Outcome> {
+    let tool = std::env::current_exe()?;
+    let command = format!(
+        "stty rows 33 cols 111; '{}' run --platform none",
+        tool.display()
+    );
+    // script(1) gives it a terminal.
+    let child = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env("TERM", "xterm-256color")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Outcome::Skipped("script(1) is not installed".to_owned()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let (mut keys, mut screen) = (
+        child.stdin.take().context("standard input")?,
+        child.stdout.take().context("standard output")?,
+    );
+    let buffer = super::context::Buffer::default();
+    let mut copy = buffer.clone();
+    let reader = std::thread::spawn(move || std::io::copy(&mut screen, &mut copy));
+    let mut seen = String::new();
+    let deadline = Instant::now() + context.time_left();
+    let mut wait_for = |text: &str| -> Result<()> {
+        loop {
+            seen.push_str(&String::from_utf8_lossy(&buffer.take()));
+            if let Some(at) = seen.find(text) {
+                seen.drain(..at + text.len());
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "`{text}` did not come; the last was:\n{seen}"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let steps: [(&str, &[u8]); 6] = [
+        ("guest ~ # ", b"stty size; echo $TERM\r"),
+        ("33 111\r\nxterm-256color", b"sleep 1000\r"),
+        ("sleep 1000", b""),
+        ("\n", b"\x03"),
+        ("guest ~ # ", b"echo ended by $?\r"),
+        ("ended by 130", b"poweroff\r"),
+    ];
+    let played: Result<()> = steps.into_iter().try_for_each(|(text, answer)| {
+        wait_for(text)?;
+        // A person is slower than a shell that has just started a program.
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(keys.write_all(answer)?)
+    });
+    if played.is_err() {
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    let _ = reader.join();
+    played?;
+    ensure!(status.code() == Some(0), "status: {status:?}");
     Ok(Outcome::Passed)
 }
 

@@ -24,6 +24,8 @@ pub(crate) fn of(ended: &Ended, had_command: bool) -> Result<i32, Failure> {
     }
     match ended.end {
         Some(end) => of_emulator(ended, end, had_command),
+        // QEMU's own machine was powered off.
+        None if ended.qemu.code() == Some(0) => of_emulator(ended, RunEnd::PowerOff, had_command),
         None => Err(of_qemu(ended)),
     }
 }
@@ -76,6 +78,10 @@ fn of_emulator(ended: &Ended, end: RunEnd, had_command: bool) -> Result<i32, Fai
             .hint("--log debug shows what led to it, --trace FILE records every exit")),
         RunEnd::Deadlock => Err(died(&first("every vCPU is halted and nothing can wake it"))
             .hint("-v shows the guest's console")),
+        RunEnd::HostStopped => Err(died(&first("the hostile host stopped the machine"))
+            .hint("its script is to blame, and nobody else: --hostile")),
+        RunEnd::Breach => Err(died(&first("the hostile host got what it must never have"))
+            .hint("this is a fault of the SVSM or of the guest: please report it with the script")),
         RunEnd::Unsupported => Err(Failure::new(
             Status::Emulator,
             first("the guest did something that is not emulated"),
@@ -193,6 +199,14 @@ mod tests {
         assert!(of(&run, true).is_err());
         run.command = Some(7);
         assert_eq!(of(&run, true).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_plain_machine_may_power_off() {
+        let mut run = ended(None);
+        run.qemu = ExitStatus::from_raw(0);
+        assert_eq!(of(&run, false).unwrap(), 0);
+        assert!(of(&run, true).is_err());
     }
 
     #[test]

@@ -12,15 +12,18 @@ use emulator::snp::rule::Rule;
 use emulator::snp::vmsa::Refusal;
 use emulator_defs::exit::RunEnd;
 use emulator_defs::layout::{C_BIT, ISA_RANGE};
+use emulator_defs::trace::Kind;
 use snp_defs::exit;
 use snp_defs::rmp::RmpSize;
 
 use crate::end_of_run::{end_run, say, say_registers};
 use crate::guest_memory::View;
+use crate::host::instructions::rdtsc;
 use crate::linear::Linear;
 use crate::machine::VMPLS;
 use crate::npt::Rights;
 use crate::services::Services;
+use crate::tracing::Event;
 use crate::vcpu::{RunState, Vcpu};
 
 /// CS.L in the form of a VMCB's attributes.
@@ -129,7 +132,17 @@ impl Vcpu {
     /// Delivers #VC with this error code.
     pub(crate) fn raise_vc(&mut self, vmpl: u8, code: u64) {
         let linear = self.linear(vmpl);
+        let machine = self.machine;
         let level = self.level(vmpl);
+        machine.tracer.instant(
+            Kind::Exception,
+            Event {
+                vmpl,
+                small: exception::VC.into(),
+                a: code,
+                ..Event::default()
+            },
+        );
         level.block.control.interrupt_shadow = 0;
         // What was interrupted by this executes again or is lost with it: a #VC at the delivery of
         // an event would be a double fault, and there is no guest that lives with one.
@@ -286,8 +299,20 @@ impl Vcpu {
     fn vmgexit(&mut self, vmpl: u8) {
         let request = self.request_code(vmpl);
         self.shared.diary.lock().request(request);
+        let started = rdtsc();
         let (level, mut services) = self.protocol(vmpl);
+        let asked = if request < 0x1000 { level.msr } else { request };
         let outcome = ghcb::handle_vmgexit(level, &mut services);
+        self.machine.tracer.span(
+            Kind::Vmgexit,
+            started,
+            rdtsc(),
+            Event {
+                vmpl,
+                a: asked,
+                ..Event::default()
+            },
+        );
         match outcome {
             Outcome::Resume => {}
             Outcome::ResetHold => self.level(vmpl).run_state = RunState::ResetHold,
@@ -315,9 +340,18 @@ impl Vcpu {
             let ticks = self.served_ticks;
             self.shared.diary.lock().interval(rax, rcx, ticks);
         }
+        let level = self.level(caller);
+        let registers = (level.block.save.rax, level.gprs.rcx);
+        if target == 0 {
+            let event = Event {
+                vmpl: caller,
+                a: registers.0,
+                b: registers.1,
+                ..Event::default()
+            };
+            self.machine.tracer.instant(Kind::SvsmCall, event);
+        }
         if target == 0 && self.machine.config.bench {
-            let level = self.level(caller);
-            let registers = (level.block.save.rax, level.gprs.rcx);
             self.served = Some(registers);
             self.served_ticks = 0;
         }

@@ -12,6 +12,7 @@ use emulator::snp::cpuid::Policy;
 use emulator::snp::firmware::Guest;
 use emulator::snp::rmp::{Change, Rmp};
 use emulator_defs::layout::EMULATOR_END;
+use emulator_defs::trace::Kind;
 use spin::{Mutex, Once};
 
 use crate::access_cache::{AccessCache, Generation};
@@ -23,6 +24,7 @@ use crate::host::instructions::{interrupt_window, rdtsc};
 use crate::host::{apic, rtc, time};
 use crate::npt::NestedTables;
 use crate::svm::maps::Maps;
+use crate::tracing::{Event, Tracer};
 
 /// VMPLs of a vCPU.
 pub(crate) const VMPLS: usize = 4;
@@ -41,6 +43,7 @@ pub(crate) struct Machine {
     pub(crate) firmware: Mutex<Option<Guest>>,
     /// Guest-physical address of the AP jump table.
     pub(crate) ap_jump_table: AtomicU64,
+    pub(crate) tracer: Tracer,
     /// What KVM's clock says.
     pub(crate) clock: Clock,
     pub(crate) vcpus: Vec<Shared>,
@@ -90,6 +93,7 @@ impl Machine {
             cpuid: Policy::new(config.cpus),
             firmware: Mutex::new(None),
             ap_jump_table: AtomicU64::new(0),
+            tracer: Tracer::new(config.cpus),
             clock: Clock::new(),
             vcpus: (0..config.cpus).map(Shared::new).collect(),
             generation: Generation::new(),
@@ -107,6 +111,7 @@ impl Machine {
     /// What follows from a change of the RMP, with its block locked: leaves over the range are
     /// cleared in all tables, and contents that are not to be preserved are overwritten.
     pub(crate) fn apply(&self, change: Change) {
+        self.tracer.change(&change);
         if change.revokes() {
             self.generation.advance();
             for tables in &self.tables {
@@ -126,6 +131,7 @@ impl Machine {
     /// Makes every vCPU but `caller` leave its guest, if it is in one, and waits until each has:
     /// none of them has a translation from before.
     pub(crate) fn flush_others(&self, caller: u32) {
+        let started = rdtsc();
         fence(Ordering::SeqCst);
         let mut waiting = 0_u64;
         let mut seen = [0; 64];
@@ -146,6 +152,8 @@ impl Machine {
             }
             core::hint::spin_loop();
         }
+        self.tracer
+            .span(Kind::Flush, started, rdtsc(), Event::default());
     }
 }
 

@@ -12,7 +12,7 @@
 //! | `start`, `loader` | from the first line of Rust to the first vCPU |
 //! | `machine`, `vcpu` | what all vCPUs share, and what each has for itself |
 //! | `run`, `exits`, `execute`, `services` | the loop: enter, serve the exit, enter again |
-//! | `diary`, `end_of_run`, `reasons` | what is told about a run |
+//! | `diary`, `end_of_run`, `reasons`, `tracing` | what is told about a run |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 /// Declares modules that exist on bare metal only.
@@ -43,6 +43,7 @@ bare_metal!(
     services,
     start,
     svm,
+    tracing,
     vcpu,
 );
 

@@ -4,6 +4,7 @@
 use core::sync::atomic::Ordering;
 
 use emulator_defs::exit::RunEnd;
+use emulator_defs::trace::Kind;
 
 use crate::diary::Exit;
 use crate::end_of_run::{end_run, say, stop};
@@ -11,6 +12,7 @@ use crate::host::instructions::{clgi, rdtsc, stgi, wait_for_interrupt};
 use crate::host::apic;
 use crate::machine::{Machine, Request, State, take_interrupts};
 use crate::svm::enter;
+use crate::tracing::Event;
 use crate::vcpu::Vcpu;
 
 /// Runs vCPU `index` on the calling processor.
@@ -57,7 +59,7 @@ impl Vcpu {
         let times = enter::enter(&mut level.block, &mut level.gprs, &self.host);
         shared.exits.fetch_add(1, Ordering::SeqCst);
         shared.come_back();
-        level.take_back_events();
+        level.take_back_events(machine);
         let control = &level.block.control;
         let exit = Exit {
             tsc: times.exit,
@@ -79,9 +81,35 @@ impl Vcpu {
         if vmpl == 0 {
             self.served_ticks += times.guest();
         }
-        self.serve(vmpl, exit.code);
-        let ticks = rdtsc().saturating_sub(times.exit);
-        shared.diary.lock().served(ticks);
+        let (code, info1) = (exit.code, exit.info1);
+        machine.tracer.span(
+            Kind::Guest,
+            times.entry,
+            times.exit,
+            Event {
+                vmpl,
+                a: code,
+                b: exit.rip,
+                ..Event::default()
+            },
+        );
+        self.serve(vmpl, code);
+        let served = rdtsc();
+        shared
+            .diary
+            .lock()
+            .served(served.saturating_sub(times.exit));
+        machine.tracer.span(
+            Kind::Exit,
+            times.exit,
+            served,
+            Event {
+                vmpl,
+                a: code,
+                b: info1,
+                ..Event::default()
+            },
+        );
     }
 
     /// Sets the timer of the processor for what is due next.
@@ -125,8 +153,11 @@ impl Vcpu {
         }
         self.take_interrupts();
         self.shared.wakeable.store(true, Ordering::SeqCst);
-        let mut diary = self.shared.diary.lock();
-        diary.idle_ticks += rdtsc().saturating_sub(started);
+        let woken = rdtsc();
+        self.shared.diary.lock().idle_ticks += woken.saturating_sub(started);
+        self.machine
+            .tracer
+            .span(Kind::Idle, started, woken, Event::default());
     }
 
     /// Whether all vCPUs sleep, and none can be woken.

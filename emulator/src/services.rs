@@ -9,6 +9,7 @@ use emulator::snp::ghcb::{
 };
 use emulator::snp::rmp::HostError;
 use emulator_defs::exit::RunEnd;
+use emulator_defs::trace::Kind;
 use snp_defs::rmp::RmpSize;
 use zerocopy::IntoBytes;
 
@@ -18,6 +19,7 @@ use crate::host::apic;
 use crate::host::instructions::{cpuid, rdtsc};
 use crate::host::physical;
 use crate::machine::{Machine, Order, Request, Shared, VMPLS};
+use crate::tracing::Event;
 
 /// The x2APIC register that takes interprocessor interrupts.
 const MSR_X2APIC_ICR: u32 = 0x830;
@@ -45,6 +47,15 @@ impl Services<'_> {
                 let vcpus = &self.machine.vcpus;
                 let targets = ipi.send(|number| Some(&vcpus.get(number)?.levels[vmpl].posted));
                 for number in targets.iter() {
+                    self.machine.tracer.instant(
+                        Kind::InterruptPosted,
+                        Event {
+                            vmpl: self.vmpl,
+                            small: ipi.vector.into(),
+                            a: number as u64,
+                            ..Event::default()
+                        },
+                    );
                     vcpus[number].request(Request::LOOK);
                 }
             }
@@ -297,11 +308,24 @@ impl HostServices for Services<'_> {
     }
 
     fn guest_request(&mut self, request: &[u8; 4096], response: &mut [u8; 4096]) -> u32 {
-        let mut firmware = self.machine.firmware.lock();
-        match firmware.as_mut() {
+        let started = rdtsc();
+        let status = match self.machine.firmware.lock().as_mut() {
             Some(guest) => guest.request(request, response) as u32,
             None => Status::InvalidGuestState as u32,
-        }
+        };
+        let kind = core::mem::offset_of!(snp_defs::guest_message::Header, msg_type);
+        self.machine.tracer.span(
+            Kind::Firmware,
+            started,
+            rdtsc(),
+            Event {
+                vmpl: self.vmpl,
+                small: 0,
+                a: request[kind].into(),
+                b: status.into(),
+            },
+        );
+        status
     }
 
     fn certificates(&self) -> &[u8] {

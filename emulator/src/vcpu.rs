@@ -6,6 +6,7 @@ use emulator::devices::Lapic;
 use emulator::snp::ghcb;
 use emulator::snp::vmsa::{self, Fpu, GuestState, Refusal};
 use emulator::vmcb::{Gprs, event, intercept1, vintr};
+use emulator_defs::trace::Kind;
 use snp_defs::vmsa::sev_features;
 
 use crate::guest_memory::View;
@@ -14,6 +15,7 @@ use crate::machine::{Machine, Order, Shared, VMPLS};
 use crate::svm::block::Block;
 use crate::svm::enter::HostState;
 use crate::svm::fpu;
+use crate::tracing::Event;
 
 /// Whether a level would run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,16 @@ pub(crate) struct Vcpu {
     pub(crate) served_ticks: u64,
     /// INVLPGB was executed, and no TLBSYNC since.
     pub(crate) invalidation_pending: bool,
+}
+
+/// Notes in the trace that the guest got an interrupt.
+fn note_interrupt(machine: &Machine, vmpl: u8, vector: u8) {
+    let event = Event {
+        vmpl,
+        small: vector.into(),
+        ..Event::default()
+    };
+    machine.tracer.instant(Kind::Interrupt, event);
 }
 
 impl Level {
@@ -217,6 +229,7 @@ impl Level {
                 );
                 if posted.accepted {
                     self.lapic.accept(vector);
+                    note_interrupt(machine, self.vmpl, vector);
                 }
                 self.signal |= posted.signal;
             }
@@ -238,7 +251,7 @@ impl Level {
     }
 
     /// Takes stock after an exit: what was injected, and what was interrupted.
-    pub(crate) fn take_back_events(&mut self) {
+    pub(crate) fn take_back_events(&mut self, machine: &Machine) {
         let vintr = self.block.control.vintr;
         self.lapic.set_cr8((vintr & vintr::TPR_MASK) as u8);
         let info = self.block.control.exit_int_info;
@@ -259,6 +272,7 @@ impl Level {
             && delivered
         {
             self.lapic.accept(offered);
+            note_interrupt(machine, self.vmpl, offered);
         }
     }
 
@@ -452,6 +466,15 @@ impl Vcpu {
         let state = vmsa::enter(&self.machine.rmp, page, gpa, vmpl).map_err(|why| (gpa, why))?;
         self.level(vmpl).load(&state);
         self.loaded = Some(vmpl);
+        self.machine.tracer.instant(
+            Kind::Switch,
+            Event {
+                vmpl,
+                small: vmpl.into(),
+                a: gpa,
+                ..Event::default()
+            },
+        );
         Ok(())
     }
 

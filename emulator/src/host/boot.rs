@@ -9,7 +9,9 @@
 use core::arch::global_asm;
 
 /// End (exclusive) of the identity mapping, in bytes.
-pub(crate) const IDENTITY_END: u64 = 4 << 40;
+pub(crate) const IDENTITY_END: u64 = (TABLES as u64) << 39;
+/// Tables of 1 GiB pages. Firmware puts 64-bit BARs below bit 46.
+const TABLES: u32 = 128;
 /// Where the real-mode code of the application processors is copied to; below 1 MiB, page aligned.
 pub(crate) const TRAMPOLINE: u64 = 0x8000;
 
@@ -38,7 +40,7 @@ boot_pml5:
 boot_pml4:
     .skip 4096
 boot_pdpt:
-    .skip 4096 * 8
+    .skip 4096 * {tables}
 boot_stack:
     .skip 65536
 boot_stack_top:
@@ -97,7 +99,7 @@ pvh_start:
     mov [boot_pml5], eax
     lea eax, [boot_pdpt + 0x27]
     mov edi, OFFSET boot_pml4
-    mov ecx, 8
+    mov ecx, {tables}
 2:
     mov [edi], eax
     add eax, 4096
@@ -115,7 +117,7 @@ pvh_start:
     mov [edi + 4], eax
     add edi, 8
     inc ecx
-    cmp ecx, 8 * 512
+    cmp ecx, {tables} * 512
     jb 3b
 
     mov eax, {cr4}
@@ -223,6 +225,7 @@ boot_ap_start64:
     ud2
     .text
     "#,
+    tables = const TABLES,
     cr4 = const CR4,
     efer = const EFER,
     cr0 = const CR0,

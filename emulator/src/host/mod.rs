@@ -12,6 +12,7 @@ pub(crate) mod end;
 pub(crate) mod fw_cfg;
 pub(crate) mod heap;
 pub(crate) mod instructions;
+pub(crate) mod ivshmem;
 pub(crate) mod log;
 pub(crate) mod physical;
 pub(crate) mod rtc;

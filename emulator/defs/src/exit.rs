@@ -29,11 +29,15 @@ pub enum RunEnd {
     Shutdown = 0x17,
     /// Every vCPU is halted and nothing can wake it.
     Deadlock = 0x18,
+    /// The hostile host keeps back for good what a vCPU needs, or pulls the plug, as its script says.
+    HostStopped = 0x19,
+    /// The hostile host got what a guest or its SVSM must never let it have; the report says what.
+    Breach = 0x1A,
 }
 
 impl RunEnd {
     /// All of them, in the order of their values.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::PowerOff,
         Self::Reset,
         Self::Terminated,
@@ -43,6 +47,8 @@ impl RunEnd {
         Self::BadInput,
         Self::Shutdown,
         Self::Deadlock,
+        Self::HostStopped,
+        Self::Breach,
     ];
 
     /// The status of the QEMU process when the run ended so.

@@ -26,6 +26,7 @@ use super::rule::Rule;
 
 pub mod block;
 pub mod entry;
+pub mod exchange;
 pub mod host;
 pub mod instruction;
 

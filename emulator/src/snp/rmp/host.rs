@@ -400,7 +400,7 @@ impl Rmp<'_> {
     }
 
     /// Locks the block of a page, after the checks that every operation shares.
-    fn locked(&self, gpa: u64, size: RmpSize) -> Result<Locked<'_>, HostError> {
+    pub(super) fn locked(&self, gpa: u64, size: RmpSize) -> Result<Locked<'_>, HostError> {
         if gpa & (size.bytes() - 1) != 0 {
             return Err(HostError::Unaligned);
         }
@@ -427,7 +427,7 @@ impl Rmp<'_> {
 }
 
 /// Refuses what hardware refuses to RMPUPDATE and PSMASH.
-fn may_change(entry: Entry) -> Result<(), HostError> {
+pub(super) fn may_change(entry: Entry) -> Result<(), HostError> {
     if entry.immutable() {
         Err(HostError::Immutable)
     } else if entry.in_use() {

@@ -11,6 +11,7 @@ use snp_defs::vmsa::sev_features;
 
 use crate::guest_memory::View;
 use crate::host::physical;
+use crate::hostile_host::Stepping;
 use crate::machine::{Machine, Order, Shared, VMPLS};
 use crate::svm::block::Block;
 use crate::svm::enter::HostState;
@@ -54,7 +55,7 @@ pub(crate) struct Level {
     nmi_pending: bool,
     pub(crate) nmi_masked: bool,
     /// #HV is to be injected.
-    signal: bool,
+    pub(crate) signal: bool,
 }
 
 /// A vCPU, owned by its processor.
@@ -72,6 +73,10 @@ pub(crate) struct Vcpu {
     pub(crate) served_ticks: u64,
     /// INVLPGB was executed, and no TLBSYNC since.
     pub(crate) invalidation_pending: bool,
+    /// Set while a hostile host stops a level after each instruction.
+    pub(crate) stepping: Option<Stepping>,
+    /// How often VMRUN refused what a hostile host wanted run.
+    pub(crate) refused: u32,
 }
 
 /// Notes in the trace that the guest got an interrupt.
@@ -426,6 +431,8 @@ impl Vcpu {
             served: None,
             served_ticks: 0,
             invalidation_pending: false,
+            stepping: None,
+            refused: 0,
         }
     }
 

@@ -68,6 +68,9 @@ pub(crate) fn end_run(
         }
     }
     sum.write_statistics(machine.config.cpus, time::tsc_hz(), ticks);
+    if let Some(hostile) = &machine.hostile {
+        hostile.report();
+    }
     end::end(how)
 }
 

@@ -329,6 +329,7 @@ impl Vcpu {
         let Some(operand) = self.operand(vmpl) else {
             return Then::Again;
         };
+        self.check_misled(vmpl, operand.gpa);
         let changed = &mut |change| machine.apply(change);
         let attributes = RmpAttributes(rdx);
         let outcome = match operation {
@@ -372,9 +373,7 @@ impl Vcpu {
                 Then::Again
             }
             Instruction::Host(duty) => {
-                machine
-                    .rmp
-                    .serve(duty, &mut |change| machine.apply(change));
+                self.serve_duty(vmpl, operand.gpa, duty);
                 Then::Again
             }
             Instruction::Violation(rule) => self.violation(vmpl, &rule),

@@ -3,8 +3,11 @@
 //! the host serves; what the guest serves itself after #VC; and what the emulator executes in place
 //! of the processor.
 
+use alloc::vec::Vec;
+
 use emulator::decode::{Instruction, Operation, decode};
 use emulator::exception::{self, Undeliverable};
+use emulator::hostile;
 use emulator::paging::{EFER_LMA, Mode};
 use emulator::snp::ghcb::{self, Outcome};
 use emulator::snp::rmp::{Access, Decision};
@@ -200,9 +203,13 @@ impl Vcpu {
             user,
             table,
         };
+        if access.c_bit {
+            self.check_misled(vmpl, gpa);
+        }
         let decision = machine.rmp.check_then(&access, |decision| {
             if let Decision::Map(leaf) = decision {
                 let view = View::of(leaf.private);
+                let leaf = machine.memory.contiguous(leaf, gpa);
                 let Some(host) = machine.memory.host(leaf.gpa, view) else {
                     return Decision::Mmio;
                 };
@@ -221,9 +228,7 @@ impl Vcpu {
         });
         match decision {
             Decision::Map(_) => {}
-            Decision::Host(duty) => machine
-                .rmp
-                .serve(duty, &mut |change| machine.apply(change)),
+            Decision::Host(duty) => self.serve_duty(vmpl, gpa, duty),
             // ROMs, which a kernel maps as devices: nothing answers there.
             Decision::Violation(Rule::SharedAccessToUnshared { gpa }) if ISA_RANGE.contains(&gpa) => {
                 self.raise_vc(vmpl, exit::NPF);
@@ -300,9 +305,17 @@ impl Vcpu {
         let request = self.request_code(vmpl);
         self.shared.diary.lock().request(request);
         let started = rdtsc();
+        let machine = self.machine;
         let (level, mut services) = self.protocol(vmpl);
         let asked = if request < 0x1000 { level.msr } else { request };
-        let outcome = ghcb::handle_vmgexit(level, &mut services);
+        let mut tricks = Vec::new();
+        let outcome = match &machine.hostile {
+            None => ghcb::handle_vmgexit(level, &mut services),
+            Some(host) => {
+                hostile::handle_vmgexit(host.engine(), level, &mut services, &mut tricks)
+            }
+        };
+        self.perform(vmpl, tricks);
         self.machine.tracer.span(
             Kind::Vmgexit,
             started,

@@ -3,15 +3,17 @@
 //! one for the private view ([`emulator_defs::layout`] has the map).
 
 use core::ops::Range;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alloc::boxed::Box;
-use emulator::snp::rmp::{Region, Rmp};
+use alloc::vec::Vec;
+use emulator::snp::rmp::{Leaf, Region, Rmp};
 use emulator_defs::layout::{
     GUEST_HIGH, ISA_HOLE, SVSM_BASE, SVSM_MAX_SIZE, emulator_high, guest_high, guest_low,
     qemu_memory,
 };
 use snp_defs::rmp::RmpSize;
+use spin::Mutex;
 
 use crate::host::heap::HIGH;
 use crate::host::physical;
@@ -27,6 +29,14 @@ pub(crate) struct GuestMemory {
     private_high: u64,
     private_svsm: u64,
     shared_svsm: u64,
+    moved: Moved,
+}
+
+/// Pages whose private backing a hostile host put elsewhere. An honest one leaves them where they are.
+struct Moved {
+    any: AtomicBool,
+    /// Guest-physical and host-physical address.
+    pages: Mutex<Vec<(u64, u64)>>,
 }
 
 /// A view of guest memory.
@@ -72,6 +82,10 @@ impl GuestMemory {
             private_high,
             private_svsm,
             shared_svsm,
+            moved: Moved {
+                any: AtomicBool::new(false),
+                pages: Mutex::new(Vec::new()),
+            },
         })
     }
 
@@ -102,6 +116,12 @@ impl GuestMemory {
     /// Host-physical address of `gpa` in `view`; none where there is no guest memory. The whole 2M
     /// page around it is backed contiguously as far as it is guest memory.
     pub(crate) fn host(&self, gpa: u64, view: View) -> Option<u64> {
+        if self.moved.any.load(Ordering::Relaxed)
+            && view == View::Private
+            && let Some(host) = self.moved_to(gpa)
+        {
+            return Some(host);
+        }
         let in_low = gpa < self.low_end && !ISA_HOLE.contains(&gpa);
         let in_high = (GUEST_HIGH..self.high_end).contains(&gpa);
         let in_svsm = (SVSM_BASE..SVSM_BASE + SVSM_MAX_SIZE).contains(&gpa);
@@ -115,10 +135,56 @@ impl GuestMemory {
         })
     }
 
+    /// Where a page is that is not in its place.
+    fn moved_to(&self, gpa: u64) -> Option<u64> {
+        let pages = self.moved.pages.lock();
+        let (_, host) = pages.iter().find(|(page, _)| *page == gpa & !0xFFF)?;
+        Some(host + (gpa & 0xFFF))
+    }
+
+    /// Backs the private page at `gpa` with the host page at `host` from now on.
+    pub(crate) fn move_page(&self, gpa: u64, host: u64) {
+        let mut pages = self.moved.pages.lock();
+        match pages.iter_mut().find(|(page, _)| *page == gpa) {
+            Some((_, place)) => *place = host,
+            None => pages.push((gpa, host)),
+        }
+        self.moved.any.store(true, Ordering::Relaxed);
+    }
+
+    /// The leaf, or the 4K of it around `gpa` where the page is not backed as one piece.
+    pub(crate) fn contiguous(&self, leaf: Leaf, gpa: u64) -> Leaf {
+        let range = leaf.gpa..leaf.gpa + leaf.size.bytes();
+        if !self.moved.any.load(Ordering::Relaxed)
+            || !leaf.private
+            || !self
+                .moved
+                .pages
+                .lock()
+                .iter()
+                .any(|(page, _)| range.contains(page))
+        {
+            return leaf;
+        }
+        Leaf {
+            gpa: gpa & !0xFFF,
+            size: RmpSize::Size4K,
+            ..leaf
+        }
+    }
+
     /// Makes the contents of a page, whole and in guest memory, undefined.
     pub(crate) fn scramble(&self, gpa: u64, size: RmpSize, view: View) {
-        if let Some(address) = self.host(gpa, view) {
-            physical::fill(address, size.bytes() as usize, SCRAMBLED);
+        // In one piece, unless pages of it lie elsewhere.
+        let piece = if self.moved.any.load(Ordering::Relaxed) {
+            RmpSize::Size4K
+        } else {
+            size
+        };
+        for part in (gpa..gpa + size.bytes()).step_by(piece.bytes() as usize) {
+            if let Some(address) = self.host(part, view) {
+                physical::fill(address, piece.bytes() as usize, SCRAMBLED);
+            }
         }
     }
 

@@ -137,7 +137,21 @@ impl<'a> Loader<'a> {
 
     fn page(&mut self, page: &Page<'_>) -> Result<(), Refused> {
         const ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+        let mut changed = ZEROS;
         let contents = page.contents.unwrap_or(&ZEROS);
+        let contents = match &self.machine.hostile {
+            None => contents,
+            // The firmware fills in all others itself, or checks them.
+            Some(hostile) if page.kind == PageKind::Normal => {
+                hostile
+                    .engine()
+                    .image_page(page.gpa, contents, &mut changed)
+            }
+            Some(hostile) => {
+                hostile.engine().placed(page.gpa);
+                contents
+            }
+        };
         let measured = match page.kind {
             PageKind::Normal => Measured::Normal(contents_digest(contents)),
             PageKind::Zero => Measured::Zero,
@@ -148,6 +162,9 @@ impl<'a> Loader<'a> {
         match page.kind {
             PageKind::Cpuid => {
                 let mut table = self.machine.cpuid.page(&cpuid);
+                if let Some(hostile) = &self.machine.hostile {
+                    hostile.engine().cpuid_page(&mut table);
+                }
                 self.machine
                     .cpuid
                     .check(&cpuid, &mut table)
@@ -215,19 +232,23 @@ impl<'a> Loader<'a> {
     }
 
     /// The guest's RAM, in order. The SVSM's region is no part of it.
-    fn memory_map(&mut self, index: u32, mut offset: usize) {
+    fn memory_map(&mut self, index: u32, offset: usize) {
         let pieces = self.machine.memory.pieces();
-        for piece in pieces.iter().filter(|piece| !piece.is_empty() && piece.start < SVSM_BASE) {
-            let entry = IGVM_VHS_MEMORY_MAP_ENTRY {
+        let mut map: Vec<_> = pieces
+            .iter()
+            .filter(|piece| !piece.is_empty() && piece.start < SVSM_BASE)
+            .map(|piece| IGVM_VHS_MEMORY_MAP_ENTRY {
                 starting_gpa_page_number: piece.start / PAGE_SIZE as u64,
                 number_of_pages: (piece.end - piece.start) / PAGE_SIZE as u64,
                 entry_type: MemoryMapEntryType::MEMORY,
                 flags: 0,
                 reserved: 0,
-            };
-            self.write(index, offset, entry.as_bytes());
-            offset += size_of::<IGVM_VHS_MEMORY_MAP_ENTRY>();
+            })
+            .collect();
+        if let Some(hostile) = &self.machine.hostile {
+            hostile.engine().memory_map(&mut map);
         }
+        self.write(index, offset, map.as_bytes());
     }
 
     fn finish(self) -> Result<(), Refused> {

@@ -22,6 +22,7 @@ use crate::guest_memory::{GuestMemory, View};
 use crate::host::heap::HIGH;
 use crate::host::instructions::{interrupt_window, rdtsc};
 use crate::host::{apic, rtc, time};
+use crate::hostile_host::HostileHost;
 use crate::npt::NestedTables;
 use crate::svm::maps::Maps;
 use crate::tracing::{Event, Tracer};
@@ -44,6 +45,8 @@ pub(crate) struct Machine {
     /// Guest-physical address of the AP jump table.
     pub(crate) ap_jump_table: AtomicU64,
     pub(crate) tracer: Tracer,
+    /// The script of a hostile host; an honest one has none.
+    pub(crate) hostile: Option<HostileHost>,
     /// What KVM's clock says.
     pub(crate) clock: Clock,
     pub(crate) vcpus: Vec<Shared>,
@@ -75,7 +78,10 @@ static MACHINE: Once<Machine> = Once::new();
 
 impl Machine {
     /// Builds the machine in its initial state. `Err`: what QEMU's `-m` should be, in bytes.
-    pub(crate) fn create(config: Config) -> Result<&'static Self, u64> {
+    pub(crate) fn create(
+        config: Config,
+        hostile: Option<HostileHost>,
+    ) -> Result<&'static Self, u64> {
         let memory = GuestMemory::new(config.memory)?;
         let rmp = memory.reverse_map(config.page_size);
         // Devices are never where QEMU's memory is, the emulator's own part included.
@@ -94,6 +100,7 @@ impl Machine {
             firmware: Mutex::new(None),
             ap_jump_table: AtomicU64::new(0),
             tracer: Tracer::new(config.cpus),
+            hostile,
             clock: Clock::new(),
             vcpus: (0..config.cpus).map(Shared::new).collect(),
             generation: Generation::new(),

@@ -12,6 +12,7 @@
 //! | `start`, `loader` | from the first line of Rust to the first vCPU |
 //! | `machine`, `vcpu` | what all vCPUs share, and what each has for itself |
 //! | `run`, `exits`, `execute`, `services` | the loop: enter, serve the exit, enter again |
+//! | `hostile_host` | what a hostile host does to pages and vCPUs, by its script |
 //! | `diary`, `end_of_run`, `reasons`, `tracing` | what is told about a run |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -34,6 +35,7 @@ bare_metal!(
     exits,
     guest_memory,
     host,
+    hostile_host,
     linear,
     loader,
     machine,

@@ -39,6 +39,9 @@ impl Vcpu {
     /// Enters a level and serves its exit.
     fn run_level(&mut self, vmpl: u8, now: u64) {
         if let Err((gpa, refusal)) = self.enter(vmpl) {
+            if self.gives_up(vmpl, gpa, refusal) {
+                return;
+            }
             self.vmsa_refused(vmpl, gpa, refusal);
         }
         let machine = self.machine;
@@ -54,6 +57,9 @@ impl Vcpu {
             stgi();
             self.levels[usize::from(vmpl)].not_entered();
             return;
+        }
+        if self.stepping.is_some() {
+            self.prepare_step(vmpl);
         }
         let level = &mut self.levels[usize::from(vmpl)];
         let times = enter::enter(&mut level.block, &mut level.gprs, &self.host);
@@ -93,7 +99,12 @@ impl Vcpu {
                 ..Event::default()
             },
         );
-        self.serve(vmpl, code);
+        if machine.hostile.is_none() {
+            self.serve(vmpl, code);
+        } else if !self.after_step(vmpl, code) {
+            self.serve(vmpl, code);
+            self.misbehave(vmpl, code);
+        }
         let served = rdtsc();
         shared
             .diary

@@ -5,13 +5,15 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use emulator::config::Config;
-use emulator_defs::config::{FILE_CONFIG, FILE_IGVM};
+use emulator::hostile::Script;
+use emulator_defs::config::{FILE_CONFIG, FILE_HOSTILE, FILE_IGVM};
 use emulator_defs::exit::RunEnd;
 use log::error;
 
 use crate::host::cpu::{Processor, continue_on_stack};
 use crate::host::end::end;
 use crate::host::instructions::{halt_forever, out8, rdtsc};
+use crate::hostile_host::HostileHost;
 use crate::host::{self, apic, fw_cfg, heap, smp, time, traps};
 use crate::machine::Machine;
 use crate::{loader, run};
@@ -47,6 +49,15 @@ fn input(name: &str) -> &'static [u8] {
     bytes
 }
 
+/// The hostile host, if there is a script for one.
+fn hostile(seed: u64) -> Option<HostileHost> {
+    fw_cfg::find(FILE_HOSTILE)?;
+    match Script::parse(input(FILE_HOSTILE)) {
+        Ok(script) => Some(HostileHost::new(script, seed)),
+        Err(wrong) => refuse(format_args!("{wrong}")),
+    }
+}
+
 extern "sysv64" fn bootstrap() -> ! {
     apic::initialize();
     if !time::calibrate() {
@@ -61,7 +72,7 @@ extern "sysv64" fn bootstrap() -> ! {
     };
     log::set_max_level(config.log);
     log::debug!("{config:?}, TSC at {} Hz", time::tsc_hz());
-    let machine = match Machine::create(config) {
+    let machine = match Machine::create(config, hostile(config.seed)) {
         Ok(machine) => machine,
         Err(needed) => refuse(format_args!(
             "QEMU has too little memory: a guest with {} MiB takes -m {}M",

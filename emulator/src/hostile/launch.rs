@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use emulator_defs::layout::{SVSM_BASE, SVSM_MAX_SIZE};
 use igvm_defs::{IGVM_VHS_MEMORY_MAP_ENTRY, MemoryMapEntryType};
 use snp_defs::cpuid::{CpuidPage, Function};
-use zerocopy::IntoBytes;
 
 use super::action::Action;
 use super::engine::Engine;
@@ -98,13 +97,6 @@ fn hide(page: &mut CpuidPage, leaf: u32) {
     page.count = kept.len() as u32;
 }
 
-/// A memory map as bytes.
-pub fn map_bytes(map: &[IGVM_VHS_MEMORY_MAP_ENTRY]) -> Vec<u8> {
-    map.iter()
-        .flat_map(|entry| entry.as_bytes().to_vec())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +135,6 @@ mod tests {
             [(0x800_0000, 4096), (0, 160), (256, 1000)]
         );
         assert_eq!(map("memory-map: noise").len(), NOISE);
-        assert_eq!(map_bytes(&[entry(1, 2)]).len(), 24);
     }
 
     #[test]

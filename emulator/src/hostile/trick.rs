@@ -11,6 +11,8 @@ use alloc::vec::Vec;
 /// Something to do to pages or to a vCPU. Addresses of pages are aligned to 4K, or to the size that is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trick {
+    /// Nothing: a rule acted, and what it did was an answer.
+    Acted,
     /// RMPUPDATE: the page is shared.
     Unassign(u64),
     /// RMPUPDATE: the page is the guest's, not validated.

@@ -65,13 +65,15 @@ struct Desk<'a, 'e, S> {
 }
 
 impl<S: HostServices> Desk<'_, '_, S> {
-    fn decide(&self, event: Event, detail: u64) -> Option<Decision> {
-        self.engine.decide(&Occasion {
+    fn decide(&mut self, event: Event, detail: u64) -> Option<Decision> {
+        let decision = self.engine.decide(&Occasion {
             event,
             vmpl: self.services.vmpl(),
             cpu: self.services.apic_id(),
             detail,
-        })
+        })?;
+        self.trick(decision, Trick::Acted);
+        Some(decision)
     }
 
     fn trick(&mut self, decision: Decision, trick: Trick) {

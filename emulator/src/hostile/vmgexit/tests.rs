@@ -18,7 +18,9 @@ use zerocopy::{FromZeros, IntoBytes};
 struct Victim<'a> {
     vcpu: Vcpu,
     engine: Engine<'a>,
+    /// What is to be done besides answers, and how many rules acted.
     tricks: Vec<(u32, Trick)>,
+    acted: usize,
 }
 
 impl<'a> Victim<'a> {
@@ -27,16 +29,24 @@ impl<'a> Victim<'a> {
             vcpu: Vcpu::default(),
             engine: Engine::new(Script::parse(script.as_bytes()).unwrap(), 1),
             tricks: Vec::new(),
+            acted: 0,
         }
     }
 
     fn exit(&mut self) -> Outcome {
-        handle_vmgexit(
+        let outcome = handle_vmgexit(
             &self.engine,
             &mut self.vcpu.level,
             &mut self.vcpu.host,
             &mut self.tricks,
-        )
+        );
+        self.acted += self
+            .tricks
+            .iter()
+            .filter(|(_, trick)| *trick == Trick::Acted)
+            .count();
+        self.tricks.retain(|(_, trick)| *trick != Trick::Acted);
+        outcome
     }
 
     fn msr(&mut self, value: u64) -> u64 {
@@ -102,6 +112,7 @@ fn dropped_page_state_changes_withhold_the_page() {
     let shared = Entry::new(0x6000, OP_SHARED, false);
     assert_eq!(victim.change(&[huge, shared]), (0, 0, 2, 1));
     assert!(victim.vcpu.host.pages.is_empty());
+    assert_eq!(victim.acted, 2);
     assert_eq!(
         victim.tricks,
         [

@@ -5,7 +5,7 @@
 //! Each lies in a function of its own that uses no stack, so that the trap handler can resume any of them
 //! at one common exit. RDX tells how it went: 0 or 1 is the carry flag, 2 an exception.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 
 use snp_defs::rmp::{RmpAttributes, RmpSize};
 
@@ -190,4 +190,10 @@ pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> Result<u64, Trap> {
     unsafe { probe_cpuid(leaf, subleaf) }
         .result()
         .map(|(eax, _)| eax)
+}
+
+/// Waits with interrupts disabled: for ever, unless the host wills otherwise.
+pub(crate) fn halt() {
+    // SAFETY: changes nothing but when the next instruction executes.
+    unsafe { asm!("cli", "hlt", options(nomem, nostack)) }
 }

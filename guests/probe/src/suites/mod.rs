@@ -13,16 +13,18 @@ mod svsm_core;
 mod svsm_memory;
 mod svsm_pvalidate;
 mod svsm_vcpu;
+mod victim;
 
 /// A suite: checks what it is about.
 pub(crate) type Suite = fn(&BootParams, &mut Report);
 
-const SUITES: [(&str, Suite); 5] = [
+const SUITES: [(&str, Suite); 6] = [
     ("svsm", svsm),
     ("bench", bench::check),
     ("load", load::check),
     ("rmp", rmp::check),
     ("ghcb", ghcb_rules::check),
+    ("victim", victim::check),
 ];
 
 /// The suite called `name`.

@@ -1,87 +1,90 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The instructions of SEV-SNP, and the few others that the platform needs.
 //!
-//! # Soundness What these instructions change lies outside of what the compiler knows: the RMP,
+//! # Soundness
+//! What these instructions change lies outside of what the compiler knows: the RMP,
 //! translations, the host. Where one of them can change memory (VMGEXIT: pages shared with the
 //! host) it counts as an access to all memory.
 //!
-//! PVALIDATE and RMPADJUST touch a page that the host may have taken away; then they raise #VC.
-//! They lie between two symbols and use no stack, so that the trap can go on behind them.
+//! PVALIDATE and RMPADJUST touch a page that the host may have taken away; then they raise #VC, and
+//! [`fix_up`] lets the code that meant to execute them go on with [`MISSING`] for a result.
 
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 
-use snp_defs::rmp::{RmpAttributes, RmpSize};
+use parapet_snp::rmp::{MISSING, page_result};
+use snp_defs::rmp::{OPCODE_PVALIDATE, OPCODE_RMPADJUST, RmpAttributes, RmpSize};
+use svsm::cpu::TrapFrame;
+use svsm::platform::PageError;
 
-global_asm!(
-    ".pushsection .text.parapet_rmp, \"ax\"",
-    "parapet_rmp_begin:",
-    // pvalidate(address: rdi, size: esi, validate: edx) -> rax: the result, bit 32: nothing
-    // changed.
-    "parapet_pvalidate:",
-    "  mov rax, rdi",
-    "  mov ecx, esi",
-    "  .byte 0xF2, 0x0F, 0x01, 0xFF",
-    "  setc cl",
-    "  movzx ecx, cl",
-    "  shl rcx, 32",
-    "  mov eax, eax",
-    "  or rax, rcx",
-    "  ret",
-    // rmpadjust(address: rdi, size: rsi, attributes: rdx) -> rax: the result.
-    "parapet_rmpadjust:",
-    "  mov rax, rdi",
-    "  mov rcx, rsi",
-    "  .byte 0xF3, 0x0F, 0x01, 0xFE",
-    "  mov eax, eax",
-    "  ret",
-    "parapet_rmp_end:",
-    "parapet_rmp_fault:",
-    "  mov rax, -1",
-    "  ret",
-    ".popsection",
-);
-
-unsafe extern "C" {
-    #[link_name = "parapet_rmp_begin"]
-    static RMP_BEGIN: u8;
-    #[link_name = "parapet_rmp_end"]
-    static RMP_END: u8;
-    #[link_name = "parapet_rmp_fault"]
-    static RMP_FAULT: u8;
-    fn parapet_pvalidate(address: usize, size: u32, validate: u32) -> u64;
-    fn parapet_rmpadjust(address: usize, size: u64, attributes: u64) -> u64;
+/// Where the exception came from PVALIDATE or RMPADJUST, makes it look as if the instruction had
+/// found the page missing; returns whether it did.
+///
+/// # Safety
+/// `frame` is that of an exception which the processor raised for the instruction at its RIP.
+pub(crate) unsafe fn fix_up(frame: &mut TrapFrame) -> bool {
+    let instruction: *const [u8; 4] = core::ptr::with_exposed_provenance(frame.rip as usize);
+    // SAFETY: the instruction was fetched from there, in the image's text; the end of the text is
+    // padded.
+    let opcode = unsafe { *instruction };
+    let ours = opcode == OPCODE_PVALIDATE || opcode == OPCODE_RMPADJUST;
+    if ours {
+        frame.rax = MISSING.into();
+        frame.rip += opcode.len() as u64;
+    }
+    ours
 }
 
-/// Where to go on when the page is missing under one of the two instructions at `rip`.
-pub(crate) fn rmp_fixup(rip: u64) -> Option<u64> {
-    let (begin, end, fault) = (
-        &raw const RMP_BEGIN,
-        &raw const RMP_END,
-        &raw const RMP_FAULT,
-    );
-    (begin.addr() as u64..end.addr() as u64)
-        .contains(&rip)
-        .then_some(fault.addr() as u64)
-}
-
-/// PVALIDATE (24594, volume 3): makes the page mapped at `address` valid or not. The outcome is for
-/// `parapet_snp::rmp`, also below.
+/// PVALIDATE (24594, volume 3): makes the page mapped at `address` valid or not.
 ///
 /// # Safety
 /// No object of Rust's lies in the page.
-pub(crate) unsafe fn pvalidate(address: usize, size: RmpSize, validate: bool) -> u64 {
+#[inline]
+pub(crate) unsafe fn pvalidate(
+    address: usize,
+    size: RmpSize,
+    validate: bool,
+) -> Result<(), PageError> {
+    let rax: usize;
+    let unchanged: u8;
     // SAFETY: the contents of the page may be lost, which are nobody's.
-    unsafe { parapet_pvalidate(address, size as u32, validate.into()) }
+    unsafe {
+        asm!(
+            ".byte 0xF2, 0x0F, 0x01, 0xFF",
+            "setc {unchanged}",
+            inlateout("rax") address => rax,
+            in("ecx") size as u32,
+            in("edx") u32::from(validate),
+            unchanged = lateout(reg_byte) unchanged,
+            options(nostack),
+        );
+    }
+    page_result(rax as u32, unchanged != 0)
 }
 
 /// RMPADJUST (24594, volume 3): sets what a less privileged VMPL may do with the page mapped at
 /// `address`, or that it is a VMSA.
 ///
-/// # Safety Where the attributes give rights or make the page a VMSA: no object of Rust's lies in
-/// it but atomics.
-pub(crate) unsafe fn rmpadjust(address: usize, size: RmpSize, attributes: RmpAttributes) -> u64 {
+/// # Safety
+/// Where the attributes give rights or make the page a VMSA: no object of Rust's lies in it but
+/// atomics.
+#[inline]
+pub(crate) unsafe fn rmpadjust(
+    address: usize,
+    size: RmpSize,
+    attributes: RmpAttributes,
+) -> Result<(), PageError> {
+    let rax: usize;
     // SAFETY: what others may now write is atomic, or not memory of Rust's.
-    unsafe { parapet_rmpadjust(address, size as u64, attributes.0) }
+    unsafe {
+        asm!(
+            ".byte 0xF3, 0x0F, 0x01, 0xFE",
+            inlateout("rax") address => rax,
+            in("rcx") size as u64,
+            in("rdx") attributes.0,
+            options(nostack),
+        );
+    }
+    page_result(rax as u32, false)
 }
 
 /// Returns when no CPU has a translation of this guest's that is older than the call, at any VMPL

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pages that others write, found by address.
 //!
-//! # Soundness Each address here is that of a mapped page which Rust knows as a [`ForeignPage`],
+//! # Soundness
+//! Each address here is that of a mapped page which Rust knows as a [`ForeignPage`],
 //! atomics, and as nothing else, for as long as the machine runs. The launch page, which is
 //! measured, vouches for the layout of the region.
 

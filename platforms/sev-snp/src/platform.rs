@@ -10,7 +10,6 @@ use parapet_snp::ghcb::Ghcb;
 use parapet_snp::guest_pages::make_guest_secrets;
 use parapet_snp::messages::Channel;
 use parapet_snp::msr_protocol;
-use parapet_snp::rmp::page_result;
 use parapet_snp::vmsa::Start;
 use snp_defs::PAGE_SIZE;
 use snp_defs::msr::terminate;
@@ -143,14 +142,14 @@ impl Snp {
     /// RMPADJUST of a page that is, was or becomes a VMSA. No right that it gives may be one to write.
     fn adjust_vmsa(&self, address: usize, attributes: RmpAttributes) -> Result<(), PageError> {
         // SAFETY: what lies in the page is atomics, if anything (`pages`).
-        page_result(unsafe { rmpadjust(address, RmpSize::Size4K, attributes) })
+        unsafe { rmpadjust(address, RmpSize::Size4K, attributes) }
     }
 
     /// PVALIDATE of a page of the guest's.
     fn validate(&self, page: Page, validate: bool) -> Result<(), PageError> {
         let address = self.memory.address(page.gpa());
         // SAFETY: the page is in the map of the guest's memory, where no object of Rust's lies.
-        page_result(unsafe { pvalidate(address, rmp_size(page), validate) })
+        unsafe { pvalidate(address, rmp_size(page), validate) }
     }
 }
 
@@ -241,7 +240,7 @@ unsafe impl Platform for Snp {
         let attributes = RmpAttributes::new(self.guest_vmpl, permissions, false);
         let address = self.memory.address(page.gpa());
         // SAFETY: the page is in the map of the guest's memory, where no object of Rust's lies.
-        page_result(unsafe { rmpadjust(address, rmp_size(page), attributes) })
+        unsafe { rmpadjust(address, rmp_size(page), attributes) }
     }
 
     fn flush(&self) {

@@ -4,22 +4,20 @@
 use snp_defs::rmp::RmpResult;
 use svsm::platform::PageError;
 
-/// What stands for EAX and CF when the instruction did not end: the page is not there.
-pub const MISSING: u64 = u64::MAX;
+/// What stands for EAX when the instruction did not end: the page is not there. No result is this.
+pub const MISSING: u32 = u32::MAX;
 
-/// An instruction's outcome: EAX in bits 31:0, CF ("nothing was changed") in bit 32, or
-/// [`MISSING`].
+/// What EAX and CF ("nothing was changed") say.
 #[inline]
-pub fn page_result(outcome: u64) -> Result<(), PageError> {
+pub fn page_result(eax: u32, unchanged: bool) -> Result<(), PageError> {
+    const SUCCESS: u32 = RmpResult::Success as u32;
     const SIZE_MISMATCH: u32 = RmpResult::FailSizeMismatch as u32;
-    match outcome {
-        0 => Ok(()),
+    match eax {
+        SUCCESS if unchanged => Err(PageError::Unchanged),
+        SUCCESS => Ok(()),
+        SIZE_MISMATCH => Err(PageError::SizeMismatch),
         MISSING => Err(PageError::NotPresent),
-        _ => Err(match outcome as u32 {
-            0 => PageError::Unchanged,
-            SIZE_MISMATCH => PageError::SizeMismatch,
-            code => PageError::Refused(code),
-        }),
+        code => Err(PageError::Refused(code)),
     }
 }
 
@@ -29,15 +27,12 @@ mod tests {
 
     #[test]
     fn outcomes_are_told_apart() {
-        assert_eq!(page_result(0), Ok(()));
-        assert_eq!(page_result(1 << 32), Err(PageError::Unchanged));
-        assert_eq!(page_result(6), Err(PageError::SizeMismatch));
-        assert_eq!(page_result((1 << 32) | 6), Err(PageError::SizeMismatch));
-        assert_eq!(page_result(2), Err(PageError::Refused(2)));
-        assert_eq!(
-            page_result(0xFFFF_FFFF),
-            Err(PageError::Refused(0xFFFF_FFFF))
-        );
-        assert_eq!(page_result(MISSING), Err(PageError::NotPresent));
+        assert_eq!(page_result(0, false), Ok(()));
+        assert_eq!(page_result(0, true), Err(PageError::Unchanged));
+        assert_eq!(page_result(6, false), Err(PageError::SizeMismatch));
+        assert_eq!(page_result(6, true), Err(PageError::SizeMismatch));
+        assert_eq!(page_result(2, false), Err(PageError::Refused(2)));
+        assert_eq!(page_result(MISSING, false), Err(PageError::NotPresent));
+        assert_eq!(page_result(MISSING, true), Err(PageError::NotPresent));
     }
 }

@@ -14,7 +14,7 @@ use snp_defs::exit;
 use svsm::cpu::TrapFrame;
 use svsm::platform::{Fatal, Trap};
 
-use crate::instructions::rmp_fixup;
+use crate::instructions::fix_up;
 
 /// #HV.
 const HYPERVISOR_INJECTION: u64 = 28;
@@ -26,13 +26,13 @@ pub(crate) fn serve(frame: &mut TrapFrame) -> Trap {
     match (frame.vector, frame.error) {
         (HYPERVISOR_INJECTION, _) => Trap::Handled,
         // Not validated; or nested tables with reserved bits set, where the guest has memory.
-        (VMM_COMMUNICATION, exit::PAGE_NOT_VALIDATED | exit::NPF) => match rmp_fixup(frame.rip) {
-            Some(rip) => {
-                frame.rip = rip;
-                Trap::Handled
+        (VMM_COMMUNICATION, exit::PAGE_NOT_VALIDATED | exit::NPF) => {
+            // SAFETY: the trap entry made the frame.
+            match unsafe { fix_up(frame) } {
+                true => Trap::Handled,
+                false => Trap::Access,
             }
-            None => Trap::Access,
-        },
+        }
         _ => Trap::Fatal(Fatal::Exception),
     }
 }

@@ -180,7 +180,6 @@ impl Vcpu {
 
     /// A nested page fault: what the RMP says about it.
     fn nested_page_fault(&mut self, vmpl: u8) {
-        let machine = self.machine;
         let level = &self.levels[usize::from(vmpl)];
         let (info, address) = (
             level.block.control.exit_info1,
@@ -206,28 +205,12 @@ impl Vcpu {
         if access.c_bit {
             self.check_misled(vmpl, gpa);
         }
-        let decision = machine.rmp.check_then(&access, |decision| {
-            if let Decision::Map(leaf) = decision {
-                let view = View::of(leaf.private);
-                let leaf = machine.memory.contiguous(leaf, gpa);
-                let Some(host) = machine.memory.host(leaf.gpa, view) else {
-                    return Decision::Mmio;
-                };
-                let rights = Rights::new(leaf.rights, user);
-                let tables = &machine.tables[usize::from(vmpl)];
-                if tree == view {
-                    tables.map(view, gpa, host, leaf.size, rights);
-                } else {
-                    // The private page shows in the shared view: from now on a shared access of
-                    // this VMPL to this very page goes unnoticed.
-                    let offset = gpa & (leaf.size.bytes() - 1) & !0xFFF;
-                    tables.map(tree, gpa, host + offset, RmpSize::Size4K, rights);
+        match self.map(&access, tree) {
+            Decision::Map(leaf) => {
+                if leaf.size == RmpSize::Size4K && tree == View::of(leaf.private) {
+                    self.map_around(&access, tree);
                 }
             }
-            decision
-        });
-        match decision {
-            Decision::Map(_) => {}
             Decision::Host(duty) => self.serve_duty(vmpl, gpa, duty),
             // ROMs, which a kernel maps as devices: nothing answers there.
             Decision::Violation(Rule::SharedAccessToUnshared { gpa }) if ISA_RANGE.contains(&gpa) => {
@@ -246,6 +229,51 @@ impl Vcpu {
                 ));
             }),
             Decision::Violation(rule) => self.violation(vmpl, &rule),
+        }
+    }
+
+    /// Enters the leaf for an access that the RMP allows, and returns what the RMP says.
+    fn map(&self, access: &Access, tree: View) -> Decision {
+        let machine = self.machine;
+        let gpa = access.gpa;
+        machine.rmp.check_then(access, |decision| {
+            if let Decision::Map(leaf) = decision {
+                let view = View::of(leaf.private);
+                let leaf = machine.memory.contiguous(leaf, gpa);
+                let Some(host) = machine.memory.host(leaf.gpa, view) else {
+                    return Decision::Mmio;
+                };
+                let rights = Rights::new(leaf.rights, access.user);
+                let tables = &machine.tables[usize::from(access.vmpl)];
+                if tree == view {
+                    tables.map(view, gpa, host, leaf.size, rights);
+                } else {
+                    // The private page shows in the shared view: from now on a shared access of
+                    // this VMPL to this very page goes unnoticed.
+                    let offset = gpa & (leaf.size.bytes() - 1) & !0xFFF;
+                    tables.map(tree, gpa, host + offset, RmpSize::Size4K, rights);
+                }
+            }
+            decision
+        })
+    }
+
+    /// Enters leaves for the pages around one that faulted, as far as they may be read: an exit for
+    /// each of them would cost more than looking at all.
+    fn map_around(&self, access: &Access, tree: View) {
+        const AROUND: u64 = 16 * 4096;
+        let (first, page) = (access.gpa & !(AROUND - 1), access.gpa & !0xFFF);
+        for gpa in (first..first + AROUND).step_by(4096) {
+            if gpa != page {
+                let read = Access {
+                    gpa,
+                    write: false,
+                    fetch: false,
+                    table: false,
+                    ..*access
+                };
+                self.map(&read, tree);
+            }
         }
     }
 

@@ -112,10 +112,37 @@ pub(crate) fn copy(from: u64, to: u64, length: usize) {
 pub(crate) fn fill(address: u64, length: usize, pattern: u64) {
     check(address, length);
     assert!(address.is_multiple_of(8) && length.is_multiple_of(8));
-    // SAFETY: as for `write`.
+    // SAFETY: as for `write`; the length is a multiple of eight.
     unsafe {
-        asm!("rep stosq", inout("rcx") length / 8 => _, in("rax") pattern, inout("rdi") address => _,
-            options(nostack, preserves_flags));
+        asm!(
+            "sub {length}, 64",
+            "jb 3f",
+            "2:",
+            "mov [{to}], {pattern}",
+            "mov [{to} + 8], {pattern}",
+            "mov [{to} + 16], {pattern}",
+            "mov [{to} + 24], {pattern}",
+            "mov [{to} + 32], {pattern}",
+            "mov [{to} + 40], {pattern}",
+            "mov [{to} + 48], {pattern}",
+            "mov [{to} + 56], {pattern}",
+            "add {to}, 64",
+            "sub {length}, 64",
+            "jae 2b",
+            "3:",
+            "add {length}, 64",
+            "jz 5f",
+            "4:",
+            "mov [{to}], {pattern}",
+            "add {to}, 8",
+            "sub {length}, 8",
+            "jnz 4b",
+            "5:",
+            to = inout(reg) address => _,
+            length = inout(reg) length => _,
+            pattern = in(reg) pattern,
+            options(nostack),
+        );
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) mod region;
 pub use direct_map::DirectMap;
 pub use page::{ADDRESS_BITS, Access, Frame, Page, PageSize};
 pub use pool::{MAX_PAGES, PAGE, PageBox, Pages, Pool};
-pub use tracker::{Refused, State, Tracker, Unsuitable};
+pub use tracker::{Cursor, Refused, State, Tracker, Unsuitable};
 
 /// An access to the guest's memory did not succeed: the host took the page, or another vCPU of the
 /// guest gave it away. What was read until then is undefined.

@@ -102,6 +102,7 @@ enum Summary {
 }
 
 impl Summary {
+    #[inline]
     const fn from_word(word: u64) -> Self {
         match (word & 7, State::from_field(word >> 3 & 3)) {
             (0, Some(state)) => Self::Uniform(state),
@@ -113,6 +114,7 @@ impl Summary {
         }
     }
 
+    #[inline]
     const fn word(self) -> u64 {
         match self {
             Self::Uniform(state) => state.field() << 3,
@@ -164,12 +166,28 @@ pub struct Tracker<'s> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsuitable;
 
-/// Where a page's state is.
-struct Place<'s> {
+/// A run's words.
+#[derive(Clone, Copy)]
+struct Run<'s> {
     summary: &'s AtomicU64,
     fields: &'s [AtomicU64; FIELD_WORDS],
+}
+
+/// Where a page's state is.
+struct Place<'s> {
+    run: Run<'s>,
     /// Number of the page in its run.
     page: usize,
+}
+
+/// A way into the tracker for one who changes many pages: it remembers the run that it was at, and the next page
+/// is most often in the same.
+#[derive(Clone, Copy)]
+pub struct Cursor<'t, 's> {
+    tracker: &'t Tracker<'s>,
+    /// Number of the run, counted from address 0.
+    number: u64,
+    run: Option<Run<'t>>,
 }
 
 impl<'s> Tracker<'s> {
@@ -240,27 +258,34 @@ impl<'s> Tracker<'s> {
         }
     }
 
-    fn place(&self, frame: Frame) -> Option<Place<'_>> {
-        let gpa = frame.gpa();
+    fn run(&self, gpa: u64) -> Option<Run<'_>> {
         let span = self
             .spans
             .iter()
             .find(|span| (span.start..span.end).contains(&gpa))?;
         let run = span.first_run + ((gpa - span.start) / RUN) as usize;
-        let page = (gpa % RUN / PageSize::Size4K.bytes()) as usize;
         let fields = self.fields.get(run * FIELD_WORDS..)?.first_chunk()?;
-        Some(Place {
+        Some(Run {
             summary: self.summaries.get(run)?,
             fields,
-            page,
         })
+    }
+
+    /// A cursor that is nowhere yet.
+    pub const fn cursor(&self) -> Cursor<'_, 's> {
+        // No page has such a number.
+        Cursor {
+            tracker: self,
+            number: u64::MAX,
+            run: None,
+        }
     }
 
     /// The state of a page; an error says that it has none to speak of.
     pub fn state(&self, frame: Frame) -> Result<State, Refused> {
-        let place = self.place(frame).ok_or(Refused::Outside)?;
+        let place = self.cursor().place(frame).ok_or(Refused::Outside)?;
         // Sequentially consistent, since `guest::View` relies on the order of this look and its own mark.
-        match Summary::from_word(place.summary.load(Ordering::SeqCst)) {
+        match Summary::from_word(place.run.summary.load(Ordering::SeqCst)) {
             Summary::Uniform(state) | Summary::Splitting(state) => Ok(state),
             Summary::Busy => Err(Refused::Busy),
             Summary::Mixed(_) | Summary::Merging => place.state().ok_or(Refused::Busy),
@@ -269,6 +294,33 @@ impl<'s> Tracker<'s> {
 
     /// Makes a page busy that has the state `from` throughout. [`Tracker::commit`] must follow.
     pub fn begin(&self, page: Page, from: State) -> Result<(), Refused> {
+        self.cursor().begin(page, from)
+    }
+
+    /// Gives a page that this CPU made busy a state.
+    pub fn commit(&self, page: Page, to: State) {
+        self.cursor().commit(page, to);
+    }
+}
+
+impl<'t> Cursor<'t, '_> {
+    #[inline]
+    fn place(&mut self, frame: Frame) -> Option<Place<'t>> {
+        let gpa = frame.gpa();
+        if gpa / RUN != self.number {
+            self.number = gpa / RUN;
+            self.run = self.tracker.run(gpa);
+        }
+        let page = (gpa % RUN / PageSize::Size4K.bytes()) as usize;
+        Some(Place {
+            run: self.run?,
+            page,
+        })
+    }
+
+    /// As [`Tracker::begin`].
+    #[inline]
+    pub fn begin(&mut self, page: Page, from: State) -> Result<(), Refused> {
         let place = self.place(page.frame()).ok_or(Refused::Outside)?;
         match page.size() {
             PageSize::Size4K => place.begin_page(from),
@@ -276,25 +328,30 @@ impl<'s> Tracker<'s> {
         }
     }
 
-    /// Gives a page that this CPU made busy a state.
-    pub fn commit(&self, page: Page, to: State) {
+    /// As [`Tracker::commit`].
+    #[inline]
+    pub fn commit(&mut self, page: Page, to: State) {
         let Some(place) = self.place(page.frame()) else {
             return;
         };
         match page.size() {
             PageSize::Size4K => place.commit_page(to),
-            PageSize::Size2M => place
-                .summary
-                .store(Summary::Uniform(to).word(), Ordering::SeqCst),
+            PageSize::Size2M => {
+                place
+                    .run
+                    .summary
+                    .store(Summary::Uniform(to).word(), Ordering::SeqCst);
+            }
         }
     }
 }
 
 impl Place<'_> {
+    #[inline]
     fn field(&self) -> (&AtomicU64, u32) {
         // `page` is less than 512, and there are 16 words.
         (
-            &self.fields[self.page / PAGES_PER_WORD],
+            &self.run.fields[self.page / PAGES_PER_WORD],
             (self.page % PAGES_PER_WORD) as u32 * 2,
         )
     }
@@ -304,32 +361,47 @@ impl Place<'_> {
         State::from_field(word.load(Ordering::SeqCst) >> shift & 3)
     }
 
+    #[inline]
     fn exchange(&self, from: Summary, to: Summary) -> bool {
-        self.summary
+        self.run
+            .summary
             .compare_exchange(from.word(), to.word(), Ordering::SeqCst, Ordering::Relaxed)
             .is_ok()
     }
 
+    #[inline]
     fn begin_page(&self, from: State) -> Result<(), Refused> {
+        // The common case, first: a mixed run. Count first, so that nobody takes the run as a whole, then take the page.
+        let word = self.run.summary.load(Ordering::Acquire);
+        if let Summary::Mixed(busy) = Summary::from_word(word)
+            && self.exchange(Summary::Mixed(busy), Summary::Mixed(busy + 1))
+        {
+            return self.take(from).inspect_err(|_| self.untake());
+        }
+        self.begin_page_slowly(from)
+    }
+
+    #[cold]
+    fn begin_page_slowly(&self, from: State) -> Result<(), Refused> {
         for _ in 0..PATIENCE {
-            let summary = Summary::from_word(self.summary.load(Ordering::Acquire));
+            let summary = Summary::from_word(self.run.summary.load(Ordering::Acquire));
             match summary {
                 Summary::Uniform(state) if state != from => return Err(Refused::Is(state)),
                 Summary::Uniform(state) => {
                     if self.exchange(summary, Summary::Splitting(state)) {
-                        for word in self.fields {
+                        for word in self.run.fields {
                             word.store(state.word(), Ordering::Relaxed);
                         }
                         let (word, shift) = self.field();
                         word.fetch_or(BUSY << shift, Ordering::Relaxed);
                         // This publishes the words.
-                        self.summary
+                        self.run
+                            .summary
                             .store(Summary::Mixed(1).word(), Ordering::SeqCst);
                         return Ok(());
                     }
                 }
                 Summary::Mixed(busy) => {
-                    // First the count, so that nobody takes the run as a whole, then the page.
                     if self.exchange(summary, Summary::Mixed(busy + 1)) {
                         return self.take(from).inspect_err(|_| self.untake());
                     }
@@ -342,6 +414,7 @@ impl Place<'_> {
     }
 
     /// Makes the page's field busy if it is `from`.
+    #[inline]
     fn take(&self, from: State) -> Result<(), Refused> {
         let (word, shift) = self.field();
         let mut old = word.load(Ordering::Relaxed);
@@ -363,10 +436,12 @@ impl Place<'_> {
         }
     }
 
+    #[inline]
     fn untake(&self) {
-        self.summary.fetch_sub(ONE_BUSY, Ordering::SeqCst);
+        self.run.summary.fetch_sub(ONE_BUSY, Ordering::SeqCst);
     }
 
+    #[inline]
     fn commit_page(&self, to: State) {
         let (word, shift) = self.field();
         // From busy, which has both bits, so that what must go is what `to` has not.
@@ -376,7 +451,7 @@ impl Place<'_> {
 
     fn begin_run(&self, from: State) -> Result<(), Refused> {
         for _ in 0..PATIENCE {
-            let summary = Summary::from_word(self.summary.load(Ordering::Acquire));
+            let summary = Summary::from_word(self.run.summary.load(Ordering::Acquire));
             match summary {
                 Summary::Uniform(state) if state != from => return Err(Refused::Is(state)),
                 Summary::Uniform(_) => {
@@ -398,23 +473,28 @@ impl Place<'_> {
 
     /// Makes the run busy if all its pages, none of which is busy, are `from`.
     fn merge(&self, from: State) -> Result<(), Refused> {
-        let mut words = self.fields.iter().map(|word| word.load(Ordering::Relaxed));
+        let mut words = self
+            .run
+            .fields
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed));
         let uniform = words.all(|word| word == from.word());
         let summary = if uniform {
             Summary::Busy
         } else {
             Summary::Mixed(0)
         };
-        self.summary.store(summary.word(), Ordering::SeqCst);
+        self.run.summary.store(summary.word(), Ordering::SeqCst);
         if uniform { Ok(()) } else { Err(self.why_not()) }
     }
 
     /// What the run is instead: as exact as can be said while others may change it.
     fn why_not(&self) -> Refused {
-        let first = self.fields[0].load(Ordering::Relaxed);
+        let first = self.run.fields[0].load(Ordering::Relaxed);
         match State::from_field(first & 3) {
             Some(state)
                 if self
+                    .run
                     .fields
                     .iter()
                     .all(|w| w.load(Ordering::Relaxed) == state.word()) =>

@@ -10,7 +10,7 @@
 
 use super::list;
 use crate::calls::{Answer, Call, page_error};
-use crate::memory::{Access, GuestMemory, Page, PageSize, Refused, State, Tracker};
+use crate::memory::{Access, Cursor, GuestMemory, Page, PageSize, Refused, State};
 use crate::platform::{PageError, Platform};
 use svsm_abi::core_protocol::PvalidateEntry;
 use svsm_abi::result::ResultCode;
@@ -32,7 +32,7 @@ enum Outcome {
 
 /// Serves the call.
 pub(super) fn serve<P: Platform>(call: &mut Call<'_, P>) -> Answer {
-    let tracker = &call.machine.tracker;
+    let mut tracker = call.machine.tracker.cursor();
     let (list, entries) = list::read(&call.view, call.registers.rcx, call.scratch)?;
     let (mut done, mut work, mut left) = (0, 0, false);
     let mut answer = Ok(ResultCode::SUCCESS);
@@ -41,7 +41,7 @@ pub(super) fn serve<P: Platform>(call: &mut Call<'_, P>) -> Answer {
             answer = Err(ResultCode::INCOMPLETE);
             break;
         }
-        match one(call.platform, tracker, PvalidateEntry(*entry)) {
+        match one(call.platform, &mut tracker, PvalidateEntry(*entry)) {
             Ok(Outcome::Done(pages)) => work += pages,
             Ok(Outcome::Left) => {
                 *entry |= LEFT;
@@ -75,7 +75,7 @@ pub(super) fn serve<P: Platform>(call: &mut Call<'_, P>) -> Answer {
 /// Works on an entry.
 fn one<P: Platform>(
     platform: &P,
-    tracker: &Tracker<'_>,
+    tracker: &mut Cursor<'_, '_>,
     entry: PvalidateEntry,
 ) -> Result<Outcome, ResultCode> {
     if entry.reserved() != 0 {
@@ -118,7 +118,7 @@ fn pages(page: Page) -> usize {
 /// Validates a busy page that is invalid, and commits it.
 fn bring_in<P: Platform>(
     platform: &P,
-    tracker: &Tracker<'_>,
+    tracker: &mut Cursor<'_, '_>,
     page: Page,
 ) -> Result<(), ResultCode> {
     if let Err(error) = platform.accept(page) {
@@ -149,7 +149,11 @@ fn bring_in<P: Platform>(
 }
 
 /// Revokes and releases a busy page that is valid. It stays busy until it was flushed.
-fn let_go<P: Platform>(platform: &P, tracker: &Tracker<'_>, page: Page) -> Result<(), ResultCode> {
+fn let_go<P: Platform>(
+    platform: &P,
+    tracker: &mut Cursor<'_, '_>,
+    page: Page,
+) -> Result<(), ResultCode> {
     let gone = match platform.protect(page, Access::None) {
         Ok(()) => platform.release(page),
         Err(error) => Err(error),

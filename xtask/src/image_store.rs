@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
@@ -92,7 +93,7 @@ fn image_of(mut options: ImageOptions) -> Result<PathBuf> {
 fn key(options: &ImageOptions) -> Result<String> {
     let mut parts: Vec<Vec<u8>> = vec![format!("{options:?}").into_bytes()];
     // The builder itself.
-    parts.push(stamp(&std::env::current_exe()?)?);
+    parts.push(builder_stamp()?);
     match &options.monitor {
         Monitor::Svsm { elf, .. } => parts.push(content(elf)?),
         Monitor::None { shim } => parts.push(content(shim)?),
@@ -114,6 +115,18 @@ fn key(options: &ImageOptions) -> Result<String> {
 
 fn content(path: &Path) -> Result<Vec<u8>> {
     Ok(cache::sha256_of(path)?.into_bytes())
+}
+
+/// Changes when the image builder does, which is a part of this program; as it was at the start.
+fn builder_stamp() -> Result<Vec<u8>> {
+    static STAMP: OnceLock<Vec<u8>> = OnceLock::new();
+    match STAMP.get() {
+        Some(stamp) => Ok(stamp.clone()),
+        None => {
+            let fresh = stamp(workspace::this_program()?)?;
+            Ok(STAMP.get_or_init(|| fresh).clone())
+        }
+    }
 }
 
 /// Changes when the file does: its length and its time.

@@ -79,6 +79,7 @@ fn start() -> Result<i32> {
         }
     };
     signals::install()?;
+    workspace::this_program()?;
     match cli.command {
         Command::Run(run) => run.run(),
         Command::Test(test) => test.run(),

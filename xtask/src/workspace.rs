@@ -5,7 +5,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -20,6 +20,8 @@ pub(crate) const TARGET: &str = "x86_64-unknown-none";
 pub(crate) const BARE_METAL: [&str; 3] = ["emulator", "parapet-snp", "snp-shim"];
 /// The bare-metal guest that tests and the benchmark boot in Linux's place.
 pub(crate) const PROBE: &str = "probe";
+/// The Linux program, without a C library, that asks `/dev/sev-guest` for a report.
+pub(crate) const REPORT_PROGRAM: &str = "snp-report";
 
 /// How the binaries of the machine are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,18 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("xtask is a folder of the workspace")
+}
+
+/// This program's file. Asked for first when the tool starts: cargo may replace the file later.
+pub(crate) fn this_program() -> Result<&'static Path> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    match PROGRAM.get() {
+        Some(path) => Ok(path),
+        None => {
+            let path = std::env::current_exe().context("finding this program")?;
+            Ok(PROGRAM.get_or_init(|| path))
+        }
+    }
 }
 
 /// Where results for people go.

@@ -14,7 +14,7 @@ use crate::guest::initramfs;
 use crate::guest::kernel;
 use crate::machine_tests::{self, Context, MachineTest, Outcome};
 use crate::qemu::Qemu;
-use crate::workspace::{self, BARE_METAL, PROBE, TARGET, cargo};
+use crate::workspace::{self, BARE_METAL, PROBE, REPORT_PROGRAM, TARGET, cargo};
 use crate::{setup, signals};
 
 pub(crate) const ABOUT: &str = "Check the sources, and run all tests, with and without a machine";
@@ -230,7 +230,7 @@ fn check(name: &str) -> Result<()> {
         }
         "check::clippy-bare-metal" => {
             command.args(["clippy", "--quiet", "--target", TARGET]);
-            for package in BARE_METAL.into_iter().chain([PROBE]) {
+            for package in BARE_METAL.into_iter().chain([PROBE, REPORT_PROGRAM]) {
                 command.args(["--package", package]);
             }
             command.args(["--", "-D", "warnings"]);

@@ -84,6 +84,13 @@ pub(crate) fn default_for(kernel: &GuestKernel, cache: &Cache) -> Result<PathBuf
     Ok(path)
 }
 
+/// An archive that adds one program to another archive.
+pub(crate) fn with_program(name: &str, program: &[u8]) -> Vec<u8> {
+    let mut archive = Archive::default();
+    archive.file(&format!("bin/{name}"), 0o755, program);
+    archive.finish()
+}
+
 fn archive(busybox: &[u8], applets: &[String], release: &str, modules: &[Module]) -> Vec<u8> {
     let mut archive = Archive::default();
     for folder in [

@@ -5,6 +5,7 @@
 //! or [`Outcome::Skipped`] with the reason. It has a time limit for all that it boots. When it
 //! fails, the logs of its guests stay in `out/tests/`.
 
+mod attestation;
 mod boot;
 mod context;
 mod devices;
@@ -39,9 +40,15 @@ pub(crate) struct MachineTest {
 
 /// All tests, in the order in which they run: what the others build upon comes first.
 pub(crate) fn all() -> impl Iterator<Item = &'static MachineTest> {
-    [tool::TESTS, probe::TESTS, boot::TESTS, devices::TESTS]
-        .into_iter()
-        .flatten()
+    [
+        tool::TESTS,
+        probe::TESTS,
+        boot::TESTS,
+        devices::TESTS,
+        attestation::TESTS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// A number of seconds, for the tables.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{Context, MachineTest, Outcome, seconds};
+use crate::workspace;
 
 pub(super) const TESTS: &[MachineTest] = &[
     MachineTest {
@@ -45,7 +46,7 @@ pub(super) const TESTS: &[MachineTest] = &[
 
 /// This tool with `arguments`, all of its streams captured.
 fn tool(arguments: &[&str]) -> Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(workspace::this_program()?);
     command
         .args(arguments)
         .stdin(Stdio::null())
@@ -100,7 +101,7 @@ fn much_output(_: &mut Context) -> Result<Outcome> {
 
 /// A person types at the guest's shell; Ctrl-C is for the guest, and `poweroff` ends the run.
 fn shell_on_a_terminal(context: &mut Context) -> Result<Outcome> {
-    let tool = std::env::current_exe()?;
+    let tool = workspace::this_program()?;
     let command = format!(
         "stty rows 33 cols 111; '{}' run --platform none",
         tool.display()

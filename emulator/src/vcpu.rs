@@ -154,7 +154,9 @@ impl Level {
         self.vmsa.is_some()
             && match self.run_state {
                 RunState::Runnable => true,
-                RunState::Halted => self.restricted() || self.block.save.rflags & (1 << 9) != 0,
+                // With restricted injection there is no event but what the doorbell page has.
+                RunState::Halted if self.restricted() => self.ghcb.doorbell().is_some(),
+                RunState::Halted => self.block.save.rflags & (1 << 9) != 0,
                 RunState::Stopped | RunState::ResetHold => false,
             }
     }

@@ -48,7 +48,7 @@ pub enum Action {
     Contrary,
     /// Assign 4K pages where 2M are asked for.
     Small,
-    /// Do it, and at the guest's next request do it again, so that the pages lose their state.
+    /// Do it, and when the guest asks for something else do it again, so that the pages lose their state.
     Repeat,
     /// Do it, with this page of the guest's in the place of a fresh one.
     Steal {

@@ -62,7 +62,7 @@ pub struct Engine<'a> {
     image: Mutex<Vec<(u64, u64)>>,
     /// Messages to the firmware.
     pub(super) mailbox: Mutex<Mailbox>,
-    /// Pages that are assigned once more at the next request.
+    /// Pages that are assigned once more when the guest asks for something else.
     pub(super) again: Mutex<Vec<(u64, RmpSize)>>,
 }
 

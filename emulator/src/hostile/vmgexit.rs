@@ -29,11 +29,6 @@ pub fn handle_vmgexit<S: HostServices>(
     services: &mut S,
     tricks: &mut Vec<(u32, Trick)>,
 ) -> Outcome {
-    let due = core::mem::take(&mut *engine.again.lock());
-    tricks.extend(
-        due.iter()
-            .map(|&(gpa, size)| (0, Trick::Reassign(gpa, size))),
-    );
     if level.msr & protocol::CODE_MASK != 0 {
         return Desk {
             engine,
@@ -80,6 +75,15 @@ impl<S: HostServices> Desk<'_, '_, S> {
         self.tricks.push((decision.line, trick));
     }
 
+    /// What was to be done again is, once the guest asks for something else.
+    fn repeat(&mut self, event: Option<Event>) {
+        if event != Some(Event::PageState) {
+            let due = core::mem::take(&mut *self.engine.again.lock());
+            let again = |(gpa, size)| (0, Trick::Reassign(gpa, size));
+            self.tricks.extend(due.into_iter().map(again));
+        }
+    }
+
     /// What becomes of a page whose change was promised and not made.
     fn forget(&mut self, decision: Decision, entry: Entry) {
         if entry.op() == snp_defs::psc::OP_PRIVATE {
@@ -104,6 +108,7 @@ impl<S: HostServices> Desk<'_, '_, S> {
             protocol::TERMINATE_REQUEST => (Event::Terminate, protocol::TERMINATE_REQUEST),
             _ => return ghcb::handle_vmgexit(level, self.services),
         };
+        self.repeat(Some(event));
         // A request of the MSR protocol has its page as an entry of a list has it.
         let entry = Entry(value & !protocol::CODE_MASK);
         let detail = if event == Event::PageState {
@@ -185,10 +190,12 @@ impl<S: HostServices> Desk<'_, '_, S> {
             exit::CPUID => Event::Cpuid,
             exit::IOIO if page.info1 & 1 != 0 => Event::PortIn,
             _ => {
+                self.repeat(None);
                 let outcome = ghcb::handle_vmgexit(level, self.services);
                 return self.answered(page, outcome);
             }
         };
+        self.repeat(Some(event));
         let list = match event {
             Event::PageState => List::read(page, self.services),
             _ => None,

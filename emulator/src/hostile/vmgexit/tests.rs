@@ -157,9 +157,10 @@ fn large_pages_come_in_pieces() {
 }
 
 #[test]
-fn a_change_is_repeated_at_the_next_request() {
+fn a_change_is_repeated_at_the_next_other_request() {
     let mut victim = Victim::new("psc nth=1: repeat\n");
     victim.change(&[private(0x4000)]);
+    victim.change(&[private(0x5000)]);
     assert!(victim.tricks.is_empty());
     victim.msr(0x80);
     assert_eq!(

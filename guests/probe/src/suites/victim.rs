@@ -146,12 +146,8 @@ fn a_page_comes_and_goes(caller: &Caller, list: u64, report: &mut Report) {
     if (info1, info2) != (0, 0) {
         return;
     }
+    // What a shared page holds is the host's business, too.
     access::store_shared(page, 0x1234u64);
-    report.equal(
-        "a shared page is the host's and the guest's",
-        access::load_shared::<u64>(page),
-        0x1234,
-    );
     let (info1, info2) = change(page, psc::OP_PRIVATE);
     report.note("make private", info1 << 48 | info2);
     let validate = PvalidateEntry::new(page, false, true, false);

@@ -119,6 +119,11 @@ impl Ready {
         })
     }
 
+    /// The image, if the machine has one.
+    pub(crate) fn image(&self) -> Option<&Path> {
+        self.emulator.as_ref().map(|(_, image)| image.as_path())
+    }
+
     /// The machine that was built.
     pub(crate) fn machine(&self) -> &Machine {
         &self.machine

@@ -149,13 +149,7 @@ impl Context {
     /// It died, or ended before it had run all of its checks. A check that failed is no error
     /// here: see [`Report::verdict`].
     pub(crate) fn probe(&mut self, guest: &Guest, suite: &str) -> Result<Report> {
-        let machine = Machine {
-            command_line: format!("suite={suite} {}", guest.append)
-                .trim_end()
-                .to_owned(),
-            bare_metal: Some(PROBE),
-            ..self.machine(guest)
-        };
+        let machine = self.probe_machine(guest, suite);
         let console = Buffer::default();
         let wiring = Wiring {
             command: None,
@@ -168,6 +162,21 @@ impl Context {
         let task = Task::Command(Vec::new());
         let ended = self.boot(machine, &guest.extras, &task, wiring, false)?;
         Report::read(&String::from_utf8_lossy(&console.take()), ended)
+    }
+
+    /// The same, built and ready to start any number of times, whatever comes of it.
+    pub(crate) fn ready_probe(&self, guest: &Guest, suite: &str) -> Result<Ready> {
+        Ready::build(self.qemu.clone(), self.probe_machine(guest, suite))
+    }
+
+    fn probe_machine(&self, guest: &Guest, suite: &str) -> Machine {
+        Machine {
+            command_line: format!("suite={suite} {}", guest.append)
+                .trim_end()
+                .to_owned(),
+            bare_metal: Some(PROBE),
+            ..self.machine(guest)
+        }
     }
 
     /// Boots a machine of the caller's own making.

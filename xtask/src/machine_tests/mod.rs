@@ -9,6 +9,7 @@ mod attestation;
 mod boot;
 mod context;
 mod devices;
+mod hostile;
 mod probe;
 mod tool;
 
@@ -43,6 +44,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static MachineTest> {
     [
         tool::TESTS,
         probe::TESTS,
+        hostile::TESTS,
         boot::TESTS,
         devices::TESTS,
         attestation::TESTS,

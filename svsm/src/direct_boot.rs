@@ -58,3 +58,61 @@ pub(crate) fn prepare<P: Platform>(
         .publish();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::testing::with_rig;
+
+    #[test]
+    fn the_guest_finds_what_it_expects() {
+        with_rig(|rig| {
+            let boot = rig.vcpu(0).unwrap();
+            let region = rig.launch.region;
+            assert!((region.base..region.base + region.size).contains(&boot.gpa()));
+            assert_eq!(rig.calling_area(0), rig.launch.guest.calling_areas.base);
+            assert_eq!(rig.vcpu(1), None);
+            for gpa in [rig.launch.guest.secrets_page, rig.launch.guest.cpuid_page] {
+                let mut bytes = [0; 6];
+                rig.memory().peek(gpa, &mut bytes);
+                assert_eq!(&bytes, b"filled");
+            }
+        });
+    }
+
+    /// What the host found for the calling areas must not look like a call that the guest made.
+    #[test]
+    fn no_call_is_pending_at_first() {
+        with_rig(|rig| {
+            let Range { base, size } = rig.launch.guest.calling_areas;
+            for gpa in (base..base + size).step_by(4096) {
+                let mut bytes = [1; 4096];
+                rig.memory().peek(gpa, &mut bytes);
+                assert_eq!(bytes, [0; 4096]);
+            }
+        });
+    }
+
+    #[test]
+    fn no_room_for_the_first_vcpu() {
+        with_rig(|rig| {
+            let all: std::vec::Vec<_> =
+                core::iter::from_fn(|| rig.machine.pool.allocate()).collect();
+            let result = prepare(rig.platform, rig.machine, rig.launch);
+            assert_eq!(result, Err(BootError::NoRoom));
+            drop(all);
+        });
+    }
+
+    #[test]
+    fn memory_that_is_not_there() {
+        with_rig(|rig| {
+            rig.memory()
+                .steal(rig.launch.guest.calling_areas.base + 4096);
+            let result = prepare(rig.platform, rig.machine, rig.launch);
+            assert_eq!(result, Err(BootError::Memory));
+            rig.memory().steal(rig.launch.guest.cpuid_page);
+        });
+    }
+}

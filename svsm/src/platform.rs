@@ -7,7 +7,7 @@
 //!
 //! # Order
 //! 1. The platform's entry code (its own, on the stack that the image builder gave) makes its value, without
-//!    talking to the host, and calls [`crate::run::boot`], or [`crate::run::secondary`] on every other CPU.
+//!    talking to the host, and calls `run::boot`, or `run::secondary` on every other CPU.
 //! 2. The core loads descriptor tables and calls [`Platform::start_here`]. Only from then on does it use
 //!    the other verbs on that CPU.
 //!
@@ -133,7 +133,7 @@ pub unsafe trait Platform: Host + Sized + 'static {
     /// Bytes of a report.
     const REPORT_SIZE: usize;
 
-    /// How the guest's memory is read and written; [`crate::memory::DirectMap`] on hardware.
+    /// How the guest's memory is read and written; `memory::DirectMap` on hardware.
     type Memory: GuestMemory;
 
     /// Prepares the platform on this CPU (on SNP: registers its page shared with the host). The first

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Calls of the guest's: one file for each protocol, and this one, which finds the handler.
 //!
-//! A new protocol is a file with a `PROTOCOL`, and a line in [`Protocols::ALL`].
+//! A new protocol is a file with a `PROTOCOL`, and a line in `Protocols::ALL`.
 //!
 //! A handler returns a result code, or an error that is one. It never trusts an argument, and what it
 //! read of the guest's memory it read once, through [`Call::view`].

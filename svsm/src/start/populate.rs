@@ -66,3 +66,102 @@ fn accept<P: Platform>(platform: &P, page: Page) -> Result<(), PageError> {
         result => result,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::memory::Frame;
+    use crate::testing::{FakePlatform, sample_launch_page};
+    use core::sync::atomic::AtomicU64;
+    use std::vec::Vec;
+    use svsm_launch::tracker;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Populates the sample's memory on a platform that `prepare` had its way with.
+    fn populated(
+        mut launch: LaunchInfo,
+        prepare: impl FnOnce(&FakePlatform, &mut LaunchInfo),
+        then: impl FnOnce(&FakePlatform, &LaunchInfo, &Tracker<'_>, Result<(), StartError>),
+    ) {
+        let platform = FakePlatform::new(&launch.guest_memory, &launch.preloaded);
+        prepare(&platform, &mut launch);
+        let words = tracker::bytes(&launch.guest_memory) / 8;
+        let storage: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        let tracker = Tracker::new(&launch.guest_memory, &storage).unwrap();
+        let result = populate(&platform, &launch, &tracker);
+        then(&platform, &launch, &tracker, result);
+    }
+
+    fn all_is_the_guests(platform: &FakePlatform, launch: &LaunchInfo, tracker: &Tracker<'_>) {
+        for range in launch.guest_memory {
+            for gpa in (range.base..range.base + range.size).step_by(4096) {
+                assert!(platform.has_access(gpa), "{gpa:#x}");
+                assert_eq!(
+                    tracker.state(Frame::new(gpa).unwrap()),
+                    Ok(State::Valid),
+                    "{gpa:#x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn all_memory_is_brought_in_and_granted() {
+        populated(
+            sample_launch_page(),
+            |_, _| {},
+            |platform, launch, tracker, result| {
+                assert_eq!(result, Ok(()));
+                all_is_the_guests(platform, launch, tracker);
+                let sum =
+                    |ranges: &[svsm_launch::Range]| ranges.iter().map(|r| r.size).sum::<u64>();
+                let empty = sum(&launch.guest_memory) - sum(&launch.preloaded);
+                assert_eq!(platform.requested() * 4096, empty);
+                // Nobody had access before, so nobody pays a flush.
+                assert_eq!(platform.flushes(), 0);
+            },
+        );
+    }
+
+    #[test]
+    fn a_host_with_small_pages_only() {
+        let smash = |platform: &FakePlatform, _: &mut LaunchInfo| {
+            (0..8).for_each(|run| platform.smash(run * 2 * MIB));
+        };
+        populated(
+            sample_launch_page(),
+            smash,
+            |platform, launch, tracker, result| {
+                assert_eq!(result, Ok(()));
+                all_is_the_guests(platform, launch, tracker);
+            },
+        );
+    }
+
+    #[test]
+    fn a_page_that_the_host_does_not_give() {
+        let steal = |platform: &FakePlatform, _: &mut LaunchInfo| {
+            platform.fake_memory().steal(12 * MIB + 0x5000);
+        };
+        populated(sample_launch_page(), steal, |_, _, _, result| {
+            let page = Page::new(12 * MIB, PageSize::Size2M).unwrap();
+            assert_eq!(result, Err(StartError::Page(page, PageError::NotPresent)));
+        });
+    }
+
+    #[test]
+    fn a_preloaded_page_that_is_not_there() {
+        let swap = |platform: &FakePlatform, _: &mut LaunchInfo| platform.remap(4 * MIB);
+        populated(sample_launch_page(), swap, |_, _, tracker, result| {
+            assert!(matches!(
+                result,
+                Err(StartError::Page(_, PageError::NotPresent))
+            ));
+            // It is nobody's now.
+            let frame = Frame::new(4 * MIB).unwrap();
+            assert_eq!(tracker.state(frame), Ok(State::Own));
+        });
+    }
+}

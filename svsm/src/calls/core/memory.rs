@@ -5,7 +5,7 @@ use super::list;
 use super::vcpu::take_error;
 use crate::calls::{Answer, Call, aligned};
 use crate::memory::custody::{self, TakeError};
-use crate::memory::{PAGE, Page, PageSize};
+use crate::memory::{Fault, PAGE, Page, PageSize};
 use crate::platform::Platform;
 use svsm_abi::core_protocol::WithdrawHeader;
 use svsm_abi::result::ResultCode;
@@ -50,8 +50,8 @@ pub(super) fn deposit<P: Platform>(call: &mut Call<'_, P>) -> Answer {
         |page| !machine.vcpus.is_calling_area(page),
         |entry| entry_page(entry).ok(),
     );
-    list.advance(&call.view, done)?;
     call.update_mem_available();
+    list.advance(&call.view, done)?;
     match (result, bad) {
         // A list that names a page twice finds it busy; the next call says what it is.
         (Err(TakeError::Busy), _) if done != 0 => Err(ResultCode::INCOMPLETE),
@@ -79,17 +79,9 @@ pub(super) fn withdraw<P: Platform>(call: &mut Call<'_, P>) -> Answer {
     }
     // Before a page leaves, since the guest would not learn of it otherwise.
     call.view.write_value(gpa, &WithdrawHeader::default())?;
-    let machine = call.machine;
-    let mut entries = 0;
-    while u64::from(entries) < room {
-        let Some(frame) = custody::withdraw(call.platform, &machine.tracker, machine.pool) else {
-            break;
-        };
-        entries += 1;
-        // A guest that takes the list away meanwhile has its pages, if not their addresses.
-        call.view
-            .write_value(gpa + u64::from(entries) * 8, &frame.gpa())?;
-    }
+    let written = give_back(call, gpa, room);
+    call.update_mem_available();
+    let entries = written?;
     call.view.write_value(
         gpa,
         &WithdrawHeader {
@@ -97,6 +89,21 @@ pub(super) fn withdraw<P: Platform>(call: &mut Call<'_, P>) -> Answer {
             ..WithdrawHeader::default()
         },
     )?;
-    call.update_mem_available();
     Ok(ResultCode::SUCCESS)
+}
+
+/// Gives back up to `room` pages and writes their addresses behind the header at `gpa`; how many there are.
+/// A guest that takes the list away meanwhile has its pages, if not their addresses.
+fn give_back<P: Platform>(call: &Call<'_, P>, gpa: u64, room: u64) -> Result<u16, Fault> {
+    let machine = call.machine;
+    let mut entries = 0;
+    while u64::from(entries) < room {
+        let Some(frame) = custody::withdraw(call.platform, &machine.tracker, machine.pool) else {
+            break;
+        };
+        entries += 1;
+        call.view
+            .write_value(gpa + u64::from(entries) * 8, &frame.gpa())?;
+    }
+    Ok(entries)
 }

@@ -12,6 +12,8 @@ use snp_defs::vmsa::Segment;
 use crate::paging::EFER_LMA;
 use crate::vmcb::Save;
 
+/// #DF.
+pub const DOUBLE_FAULT: u8 = 8;
 /// #VC.
 pub const VC: u8 = 29;
 

@@ -159,7 +159,18 @@ impl Vcpu {
         let why = match (result, interrupted) {
             (Ok(()), None) => return,
             (Ok(()), Some(event)) => Err(event),
-            (Err(why), _) => Ok(why),
+            // A fault at the delivery of #VC is a double fault: a guest with a stack for that has a
+            // last word.
+            (Err(why), _) => {
+                let save = &mut level.block.save;
+                if exception::deliver(save, &linear, exception::DOUBLE_FAULT, 0).is_ok() {
+                    log::warn!(
+                        "VMPL{vmpl} gets #DF, since it can't take #VC with error code {code:#x}: {why}"
+                    );
+                    return;
+                }
+                Ok(why)
+            }
         };
         self.undeliverable(vmpl, code, why);
     }

@@ -46,6 +46,11 @@ pub enum Operation {
     },
     /// IRET.
     Iret,
+    /// INT3, INT or INTO.
+    Interrupt {
+        /// The vector.
+        vector: u8,
+    },
     /// Anything else; the length is not known.
     Other,
 }
@@ -117,6 +122,11 @@ fn operation(reader: &mut Reader<'_>, long: bool) -> Option<Operation> {
     Some(match opcode {
         0xF4 => Operation::Hlt,
         0xCF => Operation::Iret,
+        0xCC => Operation::Interrupt { vector: 3 },
+        0xCD => Operation::Interrupt {
+            vector: reader.next()?,
+        },
+        0xCE if !long => Operation::Interrupt { vector: 4 },
         0x0F => match reader.next()? {
             0x01 => group_7(reader.next()?, repeat, rex),
             0x06 => Operation::Clts,
@@ -194,6 +204,15 @@ mod tests {
         }
         assert_eq!(one(&[0x0F, 0x06]), (Operation::Clts, 2));
         assert_eq!(one(&[0x0F, 0x01, 0xF1]), (Operation::Lmsw { source: 1 }, 3));
+    }
+
+    #[test]
+    fn software_interrupts() {
+        let interrupt = |vector| Operation::Interrupt { vector };
+        assert_eq!(one(&[0xCC]), (interrupt(3), 1));
+        assert_eq!(one(&[0xCD, 0x80]), (interrupt(0x80), 2));
+        assert_eq!(one(&[0xCE]).0, Operation::Other);
+        assert_eq!(decode(&[0xCE], false).operation, interrupt(4));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use emulator::decode::Operation;
 use emulator::paging::{CR0_PG, CR4_PAE, EFER_LMA, Fault, Translation};
 use emulator::snp::cpuid;
+use emulator::vmcb::event;
 use emulator::snp::rmp::{Caller, Instruction, Operand};
 use snp_defs::exit;
 use snp_defs::msr;
@@ -12,7 +13,9 @@ use snp_defs::rmp::{RmpAttributes, RmpResult, RmpSize};
 use snp_defs::vmsa::EFER_SVME;
 
 use crate::end_of_run::say;
+use crate::guest_memory::GuestMemory;
 use crate::host::instructions::rdtsc;
+use crate::host::physical;
 use crate::vcpu::{Level, Vcpu};
 
 const UD: u8 = 6;
@@ -99,7 +102,17 @@ impl Level {
         save.rflags = save.rflags & !FLAGS_STATUS | flags;
     }
 
-    fn is_64_bit(&self) -> bool {
+    /// Linear address of the instruction at RIP.
+    pub(crate) fn code_address(&self) -> u64 {
+        let save = &self.block.save;
+        if self.is_64_bit() {
+            save.rip
+        } else {
+            save.cs.base.wrapping_add(save.rip) & 0xFFFF_FFFF
+        }
+    }
+
+    pub(crate) fn is_64_bit(&self) -> bool {
         self.block.save.efer & EFER_LMA != 0 && self.block.save.cs.attributes & (1 << 9) != 0
     }
 
@@ -197,6 +210,26 @@ impl Vcpu {
             level.advance(instruction.length);
         } else {
             level.raise(GP, Some(0));
+        }
+    }
+
+    /// INT3 or INTn: no affair of an SNP host, but for a race in QEMU before version 8.1. Its TCG does
+    /// not notice when code is written by one vCPU while another translates it, and the translation
+    /// stays. Linux patches its code behind an INT3, and a vCPU that keeps the INT3 dies of it; so the
+    /// emulator looks whether there is one.
+    pub(crate) fn software_interrupt(&mut self, vmpl: u8) {
+        let instruction = self.instruction(vmpl);
+        let level = self.level(vmpl);
+        if let Operation::Interrupt { vector } = instruction.operation {
+            level.advance(instruction.length);
+            level.reinject =
+                Some(event::VALID | event::TYPE_SOFTWARE | u64::from(vector));
+            return;
+        }
+        let address = level.code_address();
+        if let Some(host) = self.linear(vmpl).code_host(address) {
+            log::debug!("VMPL{vmpl} executes an INT3 that is no longer at {address:#x}");
+            physical::touch(host);
         }
     }
 
@@ -329,6 +362,10 @@ impl Vcpu {
         let Some(operand) = self.operand(vmpl) else {
             return Then::Again;
         };
+        if GuestMemory::is_hosts_own(operand.gpa) {
+            self.raise_vc(vmpl, exit::NPF);
+            return Then::Again;
+        }
         self.check_misled(vmpl, operand.gpa);
         let changed = &mut |change| machine.apply(change);
         let attributes = RmpAttributes(rdx);

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use emulator::decode::{Instruction, Operation, decode};
 use emulator::exception::{self, Undeliverable};
 use emulator::hostile;
-use emulator::paging::{EFER_LMA, Mode};
+use emulator::paging::Mode;
 use emulator::snp::ghcb::{self, Outcome};
 use emulator::snp::rmp::{Access, Decision};
 use emulator::snp::rule::Rule;
@@ -20,7 +20,7 @@ use snp_defs::exit;
 use snp_defs::rmp::RmpSize;
 
 use crate::end_of_run::{end_run, say, say_registers};
-use crate::guest_memory::View;
+use crate::guest_memory::{GuestMemory, View};
 use crate::host::instructions::rdtsc;
 use crate::linear::Linear;
 use crate::machine::VMPLS;
@@ -29,8 +29,8 @@ use crate::services::Services;
 use crate::tracing::Event;
 use crate::vcpu::{RunState, Vcpu};
 
-/// CS.L in the form of a VMCB's attributes.
-const ATTRIBUTE_LONG: u16 = 1 << 9;
+const EXIT_SOFTWARE_INTERRUPT: u64 = 0x75;
+const EXIT_TASK_SWITCH: u64 = 0x7D;
 
 impl Vcpu {
     /// Serves the exit of a level.
@@ -51,6 +51,7 @@ impl Vcpu {
             // The handler returns: the next NMI may come. (One instruction early: IRET itself
             // has not executed yet.)
             exit::IRET => self.level(vmpl).nmi_masked = false,
+            EXIT_SOFTWARE_INTERRUPT => self.software_interrupt(vmpl),
             exit::DR0_READ..=0x2F
             | exit::DR0_WRITE..=0x3F
             | exit::RDPMC
@@ -68,7 +69,7 @@ impl Vcpu {
             | exit::MONITOR
             | exit::MWAIT
             | exit::XSETBV
-            | 0x7D => self.raise_vc(vmpl, code),
+            | EXIT_TASK_SWITCH => self.raise_vc(vmpl, code),
             exit::SHUTDOWN => self.end(vmpl, RunEnd::Shutdown, |_| {
                 say(format_args!("VMPL{vmpl} shut down (triple fault)"));
             }),
@@ -110,15 +111,9 @@ impl Vcpu {
 
     /// Decodes the instruction that was intercepted.
     pub(crate) fn instruction(&self, vmpl: u8) -> Instruction {
-        let save = &self.levels[usize::from(vmpl)].block.save;
-        let long = save.efer & EFER_LMA != 0 && save.cs.attributes & ATTRIBUTE_LONG != 0;
-        let address = if long {
-            save.rip
-        } else {
-            save.cs.base.wrapping_add(save.rip) & 0xFFFF_FFFF
-        };
-        let (bytes, length) = self.linear(vmpl).code(address);
-        decode(&bytes[..length], long)
+        let level = &self.levels[usize::from(vmpl)];
+        let (bytes, length) = self.linear(vmpl).code(level.code_address());
+        decode(&bytes[..length], level.is_64_bit())
     }
 
     /// Continues after the intercepted instruction if it is the one that the exit says. If not, it
@@ -247,6 +242,9 @@ impl Vcpu {
     fn map(&self, access: &Access, tree: View) -> Decision {
         let machine = self.machine;
         let gpa = access.gpa;
+        if GuestMemory::is_hosts_own(gpa) {
+            return Decision::Mmio;
+        }
         machine.rmp.check_then(access, |decision| {
             if let Decision::Map(leaf) = decision {
                 let view = View::of(leaf.private);

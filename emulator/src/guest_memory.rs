@@ -12,6 +12,7 @@ use emulator_defs::layout::{
     GUEST_HIGH, ISA_HOLE, SVSM_BASE, SVSM_MAX_SIZE, emulator_high, guest_high, guest_low,
     qemu_memory,
 };
+use snp_defs::launch::KVM_VMSA_GPA;
 use snp_defs::rmp::RmpSize;
 use spin::Mutex;
 
@@ -29,6 +30,8 @@ pub(crate) struct GuestMemory {
     private_high: u64,
     private_svsm: u64,
     shared_svsm: u64,
+    /// The VMSA page that KVM keeps for itself.
+    host_vmsa: u64,
     moved: Moved,
 }
 
@@ -82,6 +85,7 @@ impl GuestMemory {
             private_high,
             private_svsm,
             shared_svsm,
+            host_vmsa: HIGH.allocate(4096, 4096),
             moved: Moved {
                 any: AtomicBool::new(false),
                 pages: Mutex::new(Vec::new()),
@@ -99,11 +103,18 @@ impl GuestMemory {
         ]
     }
 
+    /// Whether the page at `gpa` is one that the host keeps for itself: KVM's VMSA has an entry in
+    /// the RMP and is measured under this address, but no nested table leads there.
+    pub(crate) const fn is_hosts_own(gpa: u64) -> bool {
+        gpa & !0xFFF == KVM_VMSA_GPA
+    }
+
     /// The RMP over all of it, in the initial state.
     pub(crate) fn reverse_map(&self, largest: RmpSize) -> Rmp<'static> {
         let regions = self
             .pieces()
             .into_iter()
+            .chain([KVM_VMSA_GPA..KVM_VMSA_GPA + 4096])
             .filter(|piece| !piece.is_empty())
             .map(|piece| Region {
                 base: piece.start,
@@ -131,6 +142,7 @@ impl GuestMemory {
             View::Private if in_high => self.private_high + (gpa - GUEST_HIGH),
             View::Shared if in_svsm => self.shared_svsm + (gpa - SVSM_BASE),
             View::Private if in_svsm => self.private_svsm + (gpa - SVSM_BASE),
+            View::Private if Self::is_hosts_own(gpa) => self.host_vmsa + (gpa - KVM_VMSA_GPA),
             _ => return None,
         })
     }

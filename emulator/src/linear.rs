@@ -7,7 +7,7 @@ use emulator::paging::{Fault, Mode, Tables, Translation, translate};
 use emulator::snp::rmp::{Access, Decision};
 
 use crate::access_cache::{AccessCache, Key};
-use crate::guest_memory::View;
+use crate::guest_memory::{GuestMemory, View};
 use crate::host::physical;
 use crate::machine::Machine;
 
@@ -61,6 +61,9 @@ impl<'a> Linear<'a> {
             user: false,
             table: false,
         };
+        if GuestMemory::is_hosts_own(page) {
+            return None;
+        }
         let Decision::Map(_) = self.machine.rmp.check(&access) else {
             return None;
         };
@@ -94,6 +97,12 @@ impl<'a> Linear<'a> {
             done += piece;
         }
         true
+    }
+
+    /// Host-physical address of the code at `linear`.
+    pub(crate) fn code_host(&self, linear: u64) -> Option<u64> {
+        let page = self.translate(linear).ok()?;
+        self.host(page.gpa, true, false)
     }
 
     /// The bytes of the instruction at `linear`, as many as the guest can read. Instructions are

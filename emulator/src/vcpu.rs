@@ -269,9 +269,8 @@ impl Level {
                 // V_IRQ was under way: it is still requested, and offered again. QEMU says
                 // "exception" here.
                 delivered = false;
-            } else if info & event::TYPE_MASK == event::TYPE_SOFTWARE {
-                // INTn executes again: RIP is still at it.
             } else {
+                // Software interrupts among them, whose RIP is past the instruction already.
                 self.reinject = Some(info);
             }
         }

@@ -213,6 +213,7 @@ pub mod intercept1 {
     pub const RDPMC: u32 = 1 << 15;
     pub const CPUID: u32 = 1 << 18;
     pub const IRET: u32 = 1 << 20;
+    pub const SOFTWARE_INTERRUPT: u32 = 1 << 21;
     pub const INVD: u32 = 1 << 22;
     pub const HLT: u32 = 1 << 24;
     pub const INVLPGA: u32 = 1 << 26;

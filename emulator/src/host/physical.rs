@@ -176,6 +176,13 @@ pub(crate) fn write_volatile<T: zerocopy::IntoBytes>(address: u64, value: T) {
     }
 }
 
+/// Writes a byte that stays as it is: QEMU drops what it has translated from there.
+pub(crate) fn touch(address: u64) {
+    check(address, 1);
+    // SAFETY: mapped (checked); one atomic access that changes nothing.
+    unsafe { asm!("lock or byte ptr [{}], 0", in(reg) address, options(nostack)) };
+}
+
 /// An aligned word of memory that several processors use.
 pub(crate) fn word(address: u64) -> &'static AtomicU64 {
     check(address, 8);

@@ -32,6 +32,7 @@ impl Block {
             | intercept1::INIT
             | intercept1::RDPMC
             | intercept1::CPUID
+            | intercept1::SOFTWARE_INTERRUPT
             | intercept1::INVD
             | intercept1::HLT
             | intercept1::INVLPGA

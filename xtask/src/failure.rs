@@ -60,6 +60,7 @@ impl Failure {
     }
 
     /// The status with which the tool ends.
+    #[cfg(test)]
     pub(crate) fn status(&self) -> Status {
         self.status
     }

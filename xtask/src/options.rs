@@ -170,7 +170,7 @@ impl MachineArgs {
             ))
             .hint("2G is the default"));
         }
-        if memory % (2 * layout::MIB) != 0 {
+        if !memory.is_multiple_of(2 * layout::MIB) {
             return Err(Failure::usage(format!(
                 "--memory {}: not a multiple of 2M, the size of a large page",
                 self.memory

@@ -40,7 +40,7 @@ impl FromStr for MemorySize {
             digits => {
                 let scaled = digits.parse::<u64>().map_err(|_| wrong())? << shift;
                 let scale = 10_u64.pow(digits.len() as u32);
-                if scaled % scale != 0 {
+                if !scaled.is_multiple_of(scale) {
                     return Err(format!("`{text}` is not a whole number of bytes"));
                 }
                 scaled / scale
@@ -53,7 +53,7 @@ impl FromStr for MemorySize {
 impl fmt::Display for MemorySize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, shift) in UNITS.into_iter().rev() {
-            if self.0 >= 1 << shift && self.0 % (1 << shift) == 0 {
+            if self.0 >= 1 << shift && self.0.is_multiple_of(1 << shift) {
                 return write!(f, "{}{unit}", self.0 >> shift);
             }
         }

@@ -371,12 +371,6 @@ impl Run {
             eprint!("{}", verdict::last_words(ended));
             eprintln!("the whole logs are in {}", ended.logs.display());
         }
-        if let Some(file) = &self.trace {
-            eprintln!(
-                "the trace is in {}: open it in ui.perfetto.dev",
-                file.display()
-            );
-        }
         if is_shell || self.stats || self.verbose {
             let statistics = Statistics::read(&ended.log.statistics);
             if let Some(statistics) = statistics {

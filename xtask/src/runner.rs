@@ -214,7 +214,11 @@ impl Ready {
         let mut ended = session::run(&self.qemu, line, wiring, &logs)?;
         if let Some(file) = &extras.trace {
             let summary = trace::convert(&folder.path().join("trace"), file)?;
-            eprintln!("{} records are in {}", summary.records, file.display());
+            eprintln!(
+                "{} records are in {}: open it in ui.perfetto.dev",
+                summary.records,
+                file.display()
+            );
             if summary.lost > 0 {
                 eprintln!("{} more did not fit in the trace buffer", summary.lost);
             }

@@ -273,7 +273,7 @@ impl Vcpu {
         const AROUND: u64 = 16 * 4096;
         let (first, page) = (access.gpa & !(AROUND - 1), access.gpa & !0xFFF);
         for gpa in (first..first + AROUND).step_by(4096) {
-            if gpa != page {
+            if gpa != page && !self.is_misled(gpa) {
                 let read = Access {
                     gpa,
                     write: false,

@@ -321,10 +321,20 @@ impl Vcpu {
     /// Ends the run where the nested tables of `gpa` lead to a page whose RMP entry names another address: the access
     /// faults for ever.
     pub(crate) fn check_misled(&self, vmpl: u8, gpa: u64) {
-        if let Some(hostile) = &self.machine.hostile
-            && let Some(why @ Why::Misled(_)) = hostile.kept(gpa)
-        {
-            self.kept_from(vmpl, gpa, why);
+        if let Some(to) = self.misled(gpa) {
+            self.kept_from(vmpl, gpa, Why::Misled(to));
+        }
+    }
+
+    /// Whether the nested tables of `gpa` lead elsewhere.
+    pub(crate) fn is_misled(&self, gpa: u64) -> bool {
+        self.misled(gpa).is_some()
+    }
+
+    fn misled(&self, gpa: u64) -> Option<u64> {
+        match self.machine.hostile.as_ref()?.kept(gpa)? {
+            Why::Misled(to) => Some(to),
+            Why::Withheld => None,
         }
     }
 

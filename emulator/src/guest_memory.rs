@@ -114,7 +114,7 @@ impl GuestMemory {
         let regions = self
             .pieces()
             .into_iter()
-            .chain([KVM_VMSA_GPA..KVM_VMSA_GPA + 4096])
+            .chain(core::iter::once(KVM_VMSA_GPA..KVM_VMSA_GPA + 4096))
             .filter(|piece| !piece.is_empty())
             .map(|piece| Region {
                 base: piece.start,

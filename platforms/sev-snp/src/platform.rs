@@ -19,6 +19,7 @@ use snp_defs::rmp::{Permissions, RmpAttributes, RmpResult, RmpSize};
 use snp_defs::secrets::{SecretsPage, VMPCK_SIZE};
 use snp_defs::vmsa::sev_features;
 use svsm::cpu::{Lock, TrapFrame, index};
+use svsm::fatal;
 use svsm::guest::{Exit, Registers, VcpuState};
 use svsm::memory::{Access, DirectMap, GuestMemory, Page, PageSize, Pages};
 use svsm::platform::{
@@ -36,6 +37,9 @@ use crate::trap;
 
 /// A VMPL less privileged than the SVSM's, to name where an RMPADJUST is only about the VMSA bit.
 const VMPL1: u8 = 1;
+
+/// Index, and APIC id, of the CPU on which the machine and its guest start.
+const BOOT_CPU: usize = 0;
 
 /// The door to the host.
 pub(crate) struct Vmgexit;
@@ -190,7 +194,7 @@ unsafe impl Platform for Snp {
     type Memory = DirectMap;
 
     fn start_here(&self, cpu: usize) -> Result<(), Fatal> {
-        if cpu == 0 {
+        if cpu == BOOT_CPU {
             self.check_machine()?;
         }
         // The page is not part of the image and was never validated: what the host
@@ -203,7 +207,7 @@ unsafe impl Platform for Snp {
             .get(cpu)
             .ok_or(Fatal::Panic)?
             .store(true, Ordering::Relaxed);
-        if cpu == 0 {
+        if cpu == BOOT_CPU {
             let ghcb = self.ghcb().map_err(|_| Fatal::Panic)?;
             reports::share_pages(self.launch, ghcb).map_err(|_| Fatal::HostProtocol)?;
             self.open_channel();
@@ -304,7 +308,10 @@ unsafe impl Platform for Snp {
         });
         match registered {
             Ok(()) => Ok(()),
-            Err(_) => end(Fatal::HostProtocol),
+            Err(error) => fatal::end(
+                Fatal::HostProtocol,
+                format_args!("the host does not take the guest's first vCPU: {error:x?}"),
+            ),
         }
     }
 
@@ -352,9 +359,16 @@ unsafe impl Platform for Snp {
         }
         match msr_protocol::run_vmpl(&Vmgexit, self.guest_vmpl) {
             Ok(()) => (),
-            // There is nothing to run, says the host: wait until there is.
-            Err(HostError::Refused(_) | HostError::Unsupported) => instructions::halt(),
-            Err(HostError::Malformed) => end(Fatal::HostProtocol),
+            // There is nothing to run, says the host. The guest may have had a vCPU of its own making
+            // destroyed: wait until it makes another, which the host then runs. The first vCPU is
+            // the SVSM's making; without it nothing would ever wake this machine.
+            Err(HostError::Refused(_) | HostError::Unsupported) if index() != BOOT_CPU => {
+                instructions::halt();
+            }
+            Err(error) => fatal::end(
+                Fatal::HostProtocol,
+                format_args!("the host does not run the guest: {error:x?}"),
+            ),
         }
     }
 

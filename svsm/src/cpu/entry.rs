@@ -8,7 +8,7 @@
 //! may inject #HV at any instruction, also into its own handler) is why only those that never return
 //! have a stack of their own: a second #HV on such a stack would overwrite the frame of the first.
 
-use super::trap::{TrapFrame, serve};
+use super::trap::{TrapFrame, serve, vector};
 use core::arch::global_asm;
 use core::mem::{offset_of, size_of};
 
@@ -36,10 +36,22 @@ global_asm!(
     "    push 0",
     "  .endif",
     "  push vector",
-    "  jmp svsm_trap_common",
+    "  .if vector == {double_fault}",
+    "    jmp svsm_trap_double_fault",
+    "  .else",
+    "    jmp svsm_trap_common",
+    "  .endif",
     "  .set vector, vector + 1",
     ".endr",
     ".balign {stub}",
+    // The end is near. What tells it may need the very page that is gone, and on its one-page stack
+    // the CPU would go from double fault to double fault for ever: from here on there is no
+    // descriptor table, and the next exception shuts the CPU down.
+    "svsm_trap_double_fault:",
+    "  push 0",
+    "  push 0",
+    "  lidt [rsp]",
+    "  add rsp, 16",
     "svsm_trap_common:",
     // The order of vector and error code in the frame is that of two exchanges less: vector on top.
     "  push rax",
@@ -84,6 +96,7 @@ global_asm!(
     ".popsection",
     stub = const STUB_SIZE,
     vectors = const VECTORS,
+    double_fault = const vector::DOUBLE_FAULT,
     serve = sym serve,
 );
 

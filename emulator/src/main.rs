@@ -10,7 +10,7 @@
 //! | `svm` | control blocks and the world switch |
 //! | `npt`, `guest_memory`, `linear`, `access_cache` | memory of the guest: nested tables, backings, by linear address |
 //! | `start`, `loader` | from the first line of Rust to the first vCPU |
-//! | `machine`, `vcpu` | what all vCPUs share, and what each has for itself |
+//! | `machine`, `vcpu`, `registers` | what all vCPUs share, and what each has for itself |
 //! | `run`, `exits`, `execute`, `services` | the loop: enter, serve the exit, enter again |
 //! | `hostile_host` | what a hostile host does to pages and vCPUs, by its script |
 //! | `diary`, `end_of_run`, `reasons`, `tracing` | what is told about a run |
@@ -41,6 +41,7 @@ bare_metal!(
     machine,
     npt,
     reasons,
+    registers,
     run,
     services,
     start,

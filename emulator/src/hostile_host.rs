@@ -15,6 +15,7 @@ use emulator::vmcb::event;
 use emulator_defs::config::LINE_STATISTICS;
 use emulator_defs::exit::RunEnd;
 use emulator_defs::trace::Kind;
+use snp_defs::exit;
 use snp_defs::ghcb::{Ghcb, SHARED_BUFFER_OFFSET};
 use snp_defs::rmp::RmpSize;
 use spin::Mutex;
@@ -33,6 +34,9 @@ const INTERCEPT_DB: u32 = 1 << 1;
 const EXIT_DB: u64 = 0x41;
 /// How often the host runs a VMSA again that hardware does not let it run now.
 const PATIENCE: u32 = 100_000;
+/// Nested page faults in a row after which a host concludes that a VMPL makes no headway: an honest one has
+/// a request in between, or a page that comes.
+const MOST_FAULTS: u32 = 200_000;
 const PAGE: u64 = 4096;
 
 /// Why a page is not to be had.
@@ -220,6 +224,18 @@ impl Vcpu {
         let Some(hostile) = &self.machine.hostile else {
             return;
         };
+        match code {
+            exit::VMMCALL => self.faults = 0,
+            exit::NPF => self.faults += 1,
+            _ => {}
+        }
+        if self.faults > MOST_FAULTS {
+            self.end(vmpl, RunEnd::HostStopped, |_| {
+                say(format_args!(
+                    "VMPL{vmpl} does nothing but fault, since the hostile host took what it needs"
+                ));
+            });
+        }
         let ghcb = self.level(vmpl).ghcb.registered();
         let mut tricks = Vec::new();
         hostile

@@ -69,6 +69,7 @@ pub struct Engine<'a> {
 impl<'a> Engine<'a> {
     /// Follows `script`. `seed` is where random numbers start unless the script says it.
     pub fn new(script: Script<'a>, seed: u64) -> Self {
+        let seed = script.seed.unwrap_or(seed);
         let seed = script.chance.map_or(seed, |chance| chance.seed);
         Self {
             rules: script

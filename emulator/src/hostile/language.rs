@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! script  = { line }
-//! line    = [ rule | chance ] [ "#" comment ]
+//! line    = [ rule | chance | "seed" number ] [ "#" comment ]
 //! rule    = event { condition } ":" action { argument }
 //! chance  = "fuzz" { "seed=" number | "rate=" number "/" number | "exits=" number "/" number }
 //! ```
@@ -68,6 +68,8 @@ pub struct Script<'a> {
     pub rules: Vec<Rule<'a>>,
     /// What chance does where none fits.
     pub chance: Option<Chance>,
+    /// Where random numbers start that a rule needs.
+    pub seed: Option<u64>,
 }
 
 /// What is wrong with a script.
@@ -143,21 +145,20 @@ impl<'a> Script<'a> {
         let whole = |wrong| Error { line: 0, wrong };
         let text = core::str::from_utf8(text).map_err(|_| whole(Wrong::NotText))?;
         let mut script = Self::default();
-        for (number, line) in (1..).zip(text.lines()) {
+        for (count, line) in (1..).zip(text.lines()) {
             let line = line.split('#').next().unwrap_or("").trim();
-            let at = |wrong| Error {
-                line: number,
-                wrong,
-            };
+            let at = |wrong| Error { line: count, wrong };
             if line.is_empty() {
             } else if let Some(rest) = line.strip_prefix("fuzz")
                 && !line.contains(':')
             {
                 script.chance = Some(Chance::parse(rest).map_err(at)?);
+            } else if let Some(value) = line.strip_prefix("seed ") {
+                script.seed = Some(number("seed", value.trim(), u64::MAX).map_err(at)?);
             } else if script.rules.len() == MOST_RULES {
                 return Err(whole(Wrong::TooMany));
             } else {
-                script.rules.push(Rule::parse(number, line).map_err(at)?);
+                script.rules.push(Rule::parse(count, line).map_err(at)?);
             }
         }
         Ok(script)

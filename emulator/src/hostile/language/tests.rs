@@ -97,6 +97,13 @@ fn chance_has_a_seed_and_rates() {
 }
 
 #[test]
+fn a_script_without_chance_has_a_seed_too() {
+    let script = Script::parse(b"seed 0x10\nguest-request: corrupt\n").unwrap();
+    assert_eq!((script.seed, script.rules.len()), (Some(16), 1));
+    assert_eq!(wrong("seed often"), Wrong::Value("seed", "often"));
+}
+
+#[test]
 fn wrong_scripts_are_refused() {
     for (text, error) in [
         ("psc", Wrong::NoAction),

@@ -12,8 +12,6 @@ pub(super) struct Attack {
     pub(super) name: &'static str,
     /// Number of vCPUs.
     pub(super) cpus: Cpus,
-    /// Seed of what is random in the machine.
-    pub(super) seed: u64,
     /// The script, with names of places in braces.
     pub(super) script: &'static str,
     /// How the run may end.
@@ -111,7 +109,6 @@ const UNCHANGED: Told = Told::Is(0x8000_1010);
 const BASE: Attack = Attack {
     name: "",
     cpus: Cpus::One,
-    seed: 1,
     script: "",
     ends: &[],
     notes: &[],
@@ -148,10 +145,6 @@ const fn on_two(attack: Attack) -> Attack {
         cpus: Cpus::Two,
         ..attack
     }
-}
-
-const fn with_seed(attack: Attack, seed: u64) -> Attack {
-    Attack { seed, ..attack }
 }
 
 const HOST: &[End] = &[End::Svsm(reason::HOST_PROTOCOL)];
@@ -288,7 +281,7 @@ pub(super) const ANSWERS: &[Attack] = &[
     ),
     stops(
         "a page of the SVSM's before the guest runs",
-        "psc vmpl=0 op=private nth=1: steal from={heap}",
+        "psc vmpl=0 op=private nth=1: steal from={heap - 3}",
         MEMORY,
     ),
     lives(
@@ -296,11 +289,7 @@ pub(super) const ANSWERS: &[Attack] = &[
         "run-vmpl vmpl=0 every=3: drop",
         ALL_WELL,
     ),
-    stops(
-        "no entry",
-        "run-vmpl vmpl=0 nth=1: refuse",
-        &[End::Deadlock],
-    ),
+    stops("no entry", "run-vmpl vmpl=0 nth=1: refuse", HOST),
     stops("noise for an entry", "run-vmpl vmpl=0 nth=9: noise", HOST),
     lives(
         "a call that is not passed on",
@@ -337,21 +326,32 @@ pub(super) const ANSWERS: &[Attack] = &[
         "exit vmpl=2 nth=400: unassign gpa={CPU 0, stack - 1}\nport-in vmpl=0: answer value=0",
         MEMORY,
     ),
-    scribble("a GHCB that changes while it is read, 1", 1),
-    scribble("a GHCB that changes while it is read, 2", 2),
-    scribble("a GHCB that changes while it is read, 3", 3),
-    scribble("a GHCB that changes while it is read, 4", 4),
+    scribble(
+        "a GHCB that changes while it is read, 1",
+        "seed 1\nanswer vmpl=0: scribble steps=64",
+    ),
+    scribble(
+        "a GHCB that changes while it is read, 2",
+        "seed 2\nanswer vmpl=0: scribble steps=64",
+    ),
+    scribble(
+        "a GHCB that changes while it is read, 3",
+        "seed 3\nanswer vmpl=0 from=3: scribble steps=200",
+    ),
+    scribble(
+        "a GHCB that changes while it is read, 4",
+        "seed 4\nanswer vmpl=0 from=8: scribble steps=200",
+    ),
 ];
 
 /// Whatever the SVSM reads there: it goes on, or it ends the machine because the host broke the protocol. It may lose
 /// its reports.
-const fn scribble(name: &'static str, seed: u64) -> Attack {
-    let attack = stops(
+const fn scribble(name: &'static str, script: &'static str) -> Attack {
+    stops(
         name,
-        "answer vmpl=0: scribble steps=64",
+        script,
         &[End::Svsm(reason::HOST_PROTOCOL), End::Lives],
-    );
-    with_seed(attack, seed)
+    )
 }
 
 pub(super) const FIRMWARE: &[Attack] = &[
@@ -366,13 +366,13 @@ pub(super) const FIRMWARE: &[Attack] = &[
         ..refuses("an old answer", "guest-request nth=2: replay")
     },
     refuses("a bit is flipped, 1", "guest-request nth=1: corrupt"),
-    with_seed(
-        refuses("a bit is flipped, 2", "guest-request nth=1: corrupt"),
-        2,
+    refuses(
+        "a bit is flipped, 2",
+        "seed 2\nguest-request nth=1: corrupt",
     ),
-    with_seed(
-        refuses("a bit is flipped, 3", "guest-request nth=1: corrupt"),
-        3,
+    refuses(
+        "a bit is flipped, 3",
+        "seed 3\nguest-request nth=1: corrupt",
     ),
     refuses("half an answer", "guest-request nth=1: truncate"),
     refuses("noise for an answer", "guest-request nth=1: noise"),
@@ -434,7 +434,7 @@ pub(super) const VCPUS: &[Attack] = &[
     stops(
         "the guest's first vCPU is not created",
         "ap-create vmpl=0 nth=1: drop",
-        &[End::Deadlock],
+        HOST,
     ),
     stops(
         "the guest's first vCPU is refused",
@@ -443,7 +443,7 @@ pub(super) const VCPUS: &[Attack] = &[
     ),
     stops(
         "the guest's first vCPU is another page",
-        "ap-create vmpl=0 nth=1: other-vmsa gpa={heap}",
+        "ap-create vmpl=0 nth=1: other-vmsa gpa={heap - 3}",
         &[End::Deadlock],
     ),
     on_two(lives(
@@ -458,7 +458,7 @@ pub(super) const VCPUS: &[Attack] = &[
     )),
     on_two(lives(
         "the SVSM's second CPU is another page",
-        "ap-create vmpl=0 nth=2: other-vmsa gpa={heap}",
+        "ap-create vmpl=0 nth=2: other-vmsa gpa={heap - 3}",
         &[("alive at the end", Told::Done), ("its call", NOT_SERVED)],
     )),
     on_two(lives(
@@ -481,7 +481,7 @@ pub(super) const VCPUS: &[Attack] = &[
     )),
     on_two(lives(
         "the guest's second vCPU is a page of the SVSM's",
-        "ap-create vmpl=2: other-vmsa gpa={heap}",
+        "ap-create vmpl=2: other-vmsa gpa={heap - 3}",
         &[
             ("alive at the end", Told::Done),
             ("its call", Told::Is(0xFFFF)),
@@ -530,12 +530,12 @@ pub(super) const PAGES_OF_THE_SVSM: &[Attack] = &[
     ),
     stops(
         "its stack is another page of its own",
-        "exit vmpl=2 nth=400: remap gpa={CPU 0, stack - 1} to={heap}",
+        "exit vmpl=2 nth=400: remap gpa={CPU 0, stack - 1} to={heap - 3}",
         MEMORY,
     ),
     stops(
         "its stack is mapped to another page of its own",
-        "exit vmpl=2 nth=400: double-map gpa={CPU 0, stack - 1} to={heap}",
+        "exit vmpl=2 nth=400: double-map gpa={CPU 0, stack - 1} to={heap - 3}",
         &[End::HostStopped],
     ),
     stops(
@@ -556,7 +556,7 @@ pub(super) const PAGES_OF_THE_SVSM: &[Attack] = &[
     ),
     stops(
         "its page tables are unassigned",
-        "exit vmpl=2 nth=400: unassign gpa={page tables}",
+        "exit vmpl=2 nth=400: unassign gpa={page tables + 0}",
         MEMORY_OR_WORSE,
     ),
     stops(
@@ -567,7 +567,7 @@ pub(super) const PAGES_OF_THE_SVSM: &[Attack] = &[
     stops(
         "its pages for messages are taken back",
         "exit vmpl=2 nth=5: reassign gpa={pages for messages}\n\
-         exit vmpl=2 nth=5: unassign gpa={heap}",
+         exit vmpl=2 nth=5: unassign gpa={heap - 3}",
         &[
             End::Refused("shared access"),
             End::Svsm(reason::MEMORY),
@@ -580,27 +580,45 @@ pub(super) const PAGES_OF_THE_SVSM: &[Attack] = &[
          exit vmpl=2 nth=401: exchange gpa={CPU 0, double-fault stack}",
         ALL_WELL,
     ),
-    any_page("any page is unassigned, 1", 1),
-    any_page("any page is unassigned, 2", 2),
-    any_page("any page is unassigned, 3", 3),
-    any_page("any page is unassigned, 4", 4),
-    any_page("any page is unassigned, 5", 5),
-    any_page("any page is unassigned, 6", 6),
+    any_page(
+        "any page is unassigned, 1",
+        "seed 1\nexit vmpl=2 from=400 every=50 times=8: unassign gpa=any-svsm",
+    ),
+    any_page(
+        "any page is unassigned, 2",
+        "seed 2\nexit vmpl=2 from=400 every=50 times=8: unassign gpa=any-svsm",
+    ),
+    any_page(
+        "any page is unassigned, 3",
+        "seed 3\nexit vmpl=2 from=400 every=50 times=8: unassign gpa=any-svsm",
+    ),
+    any_page(
+        "any page is unassigned, 4",
+        "seed 4\nexit vmpl=2 from=400 every=50 times=8: unassign gpa=any-svsm",
+    ),
+    any_page(
+        "any page is unassigned, 5",
+        "seed 5\nexit vmpl=2 from=400 every=50 times=8: unassign gpa=any-svsm",
+    ),
+    any_page(
+        "any page is unassigned, 6",
+        "seed 6\nexit vmpl=2 from=400 every=50 times=8: unassign gpa=any-svsm",
+    ),
 ];
 
 /// Pages at random, until one is needed. Some are never used again.
-const fn any_page(name: &'static str, seed: u64) -> Attack {
-    let attack = stops(
+const fn any_page(name: &'static str, script: &'static str) -> Attack {
+    stops(
         name,
-        "exit vmpl=2 from=400 every=50 times=8: unassign gpa=any-svsm",
+        script,
         &[
             End::Svsm(reason::MEMORY),
             End::Shutdown,
+            End::HostStopped,
             End::Refused("shared access"),
             End::Lives,
         ],
-    );
-    with_seed(attack, seed)
+    )
 }
 
 pub(super) const PAGES_OF_THE_GUEST: &[Attack] = &[
@@ -630,7 +648,7 @@ pub(super) const PAGES_OF_THE_GUEST: &[Attack] = &[
     ),
     lives(
         "a page is exchanged and comes back",
-        "exit vmpl=2 nth=400: exchange gpa={watched}\nexit vmpl=2 nth=1200: exchange gpa={watched}",
+        "exit vmpl=2 nth=400: exchange gpa={watched}\nexit vmpl=2 nth=3500: exchange gpa={watched}",
         &[
             ("validate it again", UNCHANGED),
             ("alive at the end", Told::Done),

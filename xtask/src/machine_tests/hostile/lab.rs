@@ -129,7 +129,6 @@ impl Lab {
         std::fs::write(&script, place.fill_in(attack.script)?)?;
         let extras = Extras {
             hostile: Some(script),
-            seed: attack.seed,
             ..Extras::default()
         };
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -164,7 +163,8 @@ impl Place {
     }
 
     /// The script with its names of places turned into addresses: `{CPU 0, stack}` is the last page of what the
-    /// image's map calls so, `{CPU 0, stack - 1}` the one before it, `{watched}` what the guest looks at.
+    /// image's map calls so, `{CPU 0, stack - 1}` the one before it, `{page tables + 0}` the first one, and
+    /// `{watched}` what the guest looks at.
     fn fill_in(&self, script: &str) -> Result<String> {
         let mut text = String::new();
         let mut rest = script;
@@ -173,7 +173,7 @@ impl Place {
             let address = match name {
                 "watched" => self.honest.note("watched"),
                 "next to watched" => self.honest.note("watched").map(|page| page + 0x1000),
-                name => self.last_page(name)?,
+                name => self.page(name)?,
             };
             let address = address.with_context(|| format!("nothing is called {name}"))?;
             text.push_str(before);
@@ -185,21 +185,26 @@ impl Place {
         Ok(text)
     }
 
-    fn last_page(&self, name: &str) -> Result<Option<u64>> {
-        let (name, before) = match name.split_once(" - ") {
-            Some((name, before)) => (name, before.parse::<u64>()?),
-            None => (name, 0),
-        };
+    fn page(&self, name: &str) -> Result<Option<u64>> {
         let image = self.ready.image().context("the machine has no image")?;
         let map = std::fs::read_to_string(image.with_extension("map"))?;
+        let (name, sign, number) = match (name.split_once(" - "), name.split_once(" + ")) {
+            (Some((name, number)), _) => (name, '-', number.parse()?),
+            (None, Some((name, number))) => (name, '+', number.parse()?),
+            (None, None) => (name, '-', 0_u64),
+        };
         Ok(map.lines().find_map(|line| {
             let mut words = line.split_whitespace();
-            let _from = words.next()?;
-            let to = u64::from_str_radix(words.next()?, 16).ok()?;
+            let mut address = || u64::from_str_radix(words.next()?, 16).ok();
+            let (from, to) = (address()?, address()?);
             let _size = words.next()?;
             let what = words.collect::<Vec<_>>().join(" ");
-            (what == name || what.strip_prefix("SVSM: ") == Some(name))
-                .then_some((to & !0xFFF) - 0x1000 * before)
+            let is_it = what == name || what.strip_prefix("SVSM: ") == Some(name);
+            let page = match sign {
+                '+' => from + 0x1000 * number,
+                _ => (to & !0xFFF) - 0x1000 * number,
+            };
+            is_it.then_some(page)
         }))
     }
 }

@@ -17,6 +17,9 @@ use crate::failure::Failure;
 
 const INIT: &str = include_str!("init.sh");
 
+/// The program `attest`.
+const ATTEST: &str = include_str!("attest.sh");
+
 /// What `mount -a` mounts.
 const FSTAB: &str =
     "dev /dev devtmpfs defaults 0 0\nproc /proc proc defaults 0 0\nsys /sys sysfs defaults 0 0\n";
@@ -56,6 +59,7 @@ pub(crate) fn default_for(kernel: &GuestKernel, cache: &Cache) -> Result<PathBuf
     };
     let key = cache::sha256_parts([
         INIT.as_bytes(),
+        ATTEST.as_bytes(),
         FSTAB.as_bytes(),
         PROFILE.as_bytes(),
         WANTED.join(",").as_bytes(),
@@ -114,6 +118,7 @@ fn archive(busybox: &[u8], applets: &[String], release: &str, modules: &[Module]
     archive.file("etc/profile", 0o644, PROFILE.as_bytes());
     archive.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
     archive.file("etc/group", 0o644, b"root:x:0:\n");
+    archive.file("bin/attest", 0o755, ATTEST.as_bytes());
     archive.file("bin/busybox", 0o755, busybox);
     for applet in applets.iter().filter(|name| *name != "busybox") {
         archive.symlink(&format!("bin/{applet}"), "busybox");

@@ -139,7 +139,8 @@ impl Vcpus {
     }
 
     /// Sets a place aside for a vCPU on CPU `cpu`, with its state and its calling area at these pages. Neither may be a
-    /// calling area of another vCPU (58019, 6.3).
+    /// calling area of another vCPU (58019, 6.3); but the vCPU that this one replaces on its CPU leaves it
+    /// its calling area: Linux creates the new one before it deletes the old one.
     pub fn reserve(
         &self,
         state: VcpuState,
@@ -147,7 +148,9 @@ impl Vcpus {
         cpu: usize,
     ) -> Result<Reservation<'_>, AddError> {
         let _change = self.change.lock();
-        if self.is_calling_area(state.frame().into()) || self.is_calling_area(calling_area.into()) {
+        if self.is_calling_area(state.frame().into())
+            || self.is_calling_area_elsewhere(calling_area, cpu)
+        {
             return Err(AddError::InUse);
         }
         let index = self
@@ -173,6 +176,12 @@ impl Vcpus {
     pub fn is_calling_area(&self, page: Page) -> bool {
         let mut used = self.entries.iter().filter(|entry| !entry.is_free());
         used.any(|entry| (page.gpa()..page.end()).contains(&entry.calling_area()))
+    }
+
+    /// Whether `frame` is a calling area of a vCPU on another CPU than `cpu`.
+    fn is_calling_area_elsewhere(&self, frame: Frame, cpu: usize) -> bool {
+        let mut used = self.entries.iter().filter(|entry| !entry.is_free());
+        used.any(|entry| entry.calling_area() == frame.gpa() && entry.cpu() != cpu)
     }
 
     /// The vCPU of CPU `cpu`, for as long as its exit is served.
@@ -377,6 +386,19 @@ mod tests {
             table.begin_delete(frame(3)).err(),
             Some(DeleteError::Unknown)
         );
+    }
+
+    #[test]
+    fn a_new_vcpu_takes_over_the_calling_area_of_its_cpu() {
+        let table = Vcpus::new();
+        add(&table, 1, 0);
+        add(&table, 2, 1);
+        let same = table.reserve(state(3), frame(1002), 1).unwrap();
+        same.publish();
+        table.begin_delete(frame(2)).unwrap().finish();
+        assert_eq!(table.claim(1).unwrap().calling_area(), 1002 * 4096);
+        let other_cpu = table.reserve(state(4), frame(1002), 2).err();
+        assert_eq!(other_cpu, Some(AddError::InUse));
     }
 
     #[test]

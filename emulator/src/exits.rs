@@ -9,7 +9,7 @@ use emulator::decode::{Instruction, Operation, decode};
 use emulator::exception::{self, Undeliverable};
 use emulator::hostile;
 use emulator::paging::Mode;
-use emulator::snp::ghcb::{self, Outcome};
+use emulator::snp::ghcb::{self, HostServices as _, Outcome};
 use emulator::snp::rmp::{Access, Decision};
 use emulator::snp::rule::Rule;
 use emulator::snp::vmsa::Refusal;
@@ -17,6 +17,7 @@ use emulator_defs::exit::RunEnd;
 use emulator_defs::layout::{C_BIT, ISA_RANGE};
 use emulator_defs::trace::Kind;
 use snp_defs::exit;
+use snp_defs::ghcb::Ghcb;
 use snp_defs::rmp::RmpSize;
 
 use crate::end_of_run::{end_run, say, say_registers};
@@ -27,7 +28,7 @@ use crate::machine::VMPLS;
 use crate::npt::Rights;
 use crate::services::Services;
 use crate::tracing::Event;
-use crate::vcpu::{RunState, Vcpu};
+use crate::vcpu::{Call, RunState, Vcpu};
 
 const EXIT_SOFTWARE_INTERRUPT: u64 = 0x75;
 const EXIT_TASK_SWITCH: u64 = 0x7D;
@@ -83,6 +84,9 @@ impl Vcpu {
 
     /// Ends the run at this level, with its registers in the report.
     pub(crate) fn end(&self, vmpl: u8, how: RunEnd, explain: impl FnOnce(&Self)) -> ! {
+        if let Some(call) = &self.call {
+            self.note_call(call);
+        }
         end_run(self.machine, self.shared, how, |_| {
             explain(self);
             let level = &self.levels[usize::from(vmpl)];
@@ -130,9 +134,7 @@ impl Vcpu {
     /// Delivers #VC with this error code.
     pub(crate) fn raise_vc(&mut self, vmpl: u8, code: u64) {
         let linear = self.linear(vmpl);
-        let machine = self.machine;
-        let level = self.level(vmpl);
-        machine.tracer.instant(
+        self.machine.tracer.instant(
             Kind::Exception,
             Event {
                 vmpl,
@@ -141,6 +143,7 @@ impl Vcpu {
                 ..Event::default()
             },
         );
+        let level = self.level(vmpl);
         level.block.control.interrupt_shadow = 0;
         // What was interrupted by this executes again or is lost with it: a #VC at the delivery of
         // an event would be a double fault, and there is no guest that lives with one.
@@ -324,15 +327,17 @@ impl Vcpu {
     /// What a VMGEXIT is about to ask for, for the diary: the code of the MSR protocol, or the exit
     /// code in the GHCB.
     fn request_code(&mut self, vmpl: u8) -> u64 {
-        use emulator::snp::ghcb::HostServices;
-        let (level, mut services) = self.protocol(vmpl);
-        let code = level.msr & 0xFFF;
-        if code != 0 {
-            return code;
+        match self.levels[usize::from(vmpl)].ghcb.msr & 0xFFF {
+            0 => self.ghcb_field(vmpl, core::mem::offset_of!(Ghcb, sw_exit_code)),
+            code => code,
         }
+    }
+
+    /// The eight bytes at `offset` of the GHCB; 0 where it is none.
+    fn ghcb_field(&mut self, vmpl: u8, offset: usize) -> u64 {
+        let (level, mut services) = self.protocol(vmpl);
         let mut bytes = [0; 8];
-        let offset = core::mem::offset_of!(snp_defs::ghcb::Ghcb, sw_exit_code) as u64;
-        match services.read_shared(level.msr.wrapping_add(offset), &mut bytes) {
+        match services.read_shared(level.msr.wrapping_add(offset as u64), &mut bytes) {
             Ok(()) => u64::from_le_bytes(bytes),
             Err(_) => 0,
         }
@@ -341,10 +346,17 @@ impl Vcpu {
     fn vmgexit(&mut self, vmpl: u8) {
         let request = self.request_code(vmpl);
         self.shared.diary.lock().request(request);
-        let started = rdtsc();
         let machine = self.machine;
+        let started = machine.tracer.now();
+        let msr = self.levels[usize::from(vmpl)].ghcb.msr;
+        let event = if msr & 0xFFF == 0 {
+            machine
+                .tracer
+                .request(vmpl, request, |offset| self.ghcb_field(vmpl, offset))
+        } else {
+            machine.tracer.request(vmpl, msr, |_| 0)
+        };
         let (level, mut services) = self.protocol(vmpl);
-        let asked = if request < 0x1000 { level.msr } else { request };
         let mut tricks = Vec::new();
         let outcome = match &machine.hostile {
             None => ghcb::handle_vmgexit(level, &mut services),
@@ -353,16 +365,7 @@ impl Vcpu {
             }
         };
         self.perform(vmpl, tricks);
-        self.machine.tracer.span(
-            Kind::Vmgexit,
-            started,
-            rdtsc(),
-            Event {
-                vmpl,
-                a: asked,
-                ..Event::default()
-            },
-        );
+        machine.tracer.since(Kind::Vmgexit, started, event);
         match outcome {
             Outcome::Resume => {}
             Outcome::ResetHold => self.level(vmpl).run_state = RunState::ResetHold,
@@ -384,30 +387,45 @@ impl Vcpu {
         if caller == target {
             return;
         }
-        if caller == 0
-            && let Some((rax, rcx)) = self.served.take()
-        {
-            let ticks = self.served_ticks;
-            self.shared.diary.lock().interval(rax, rcx, ticks);
+        if caller == 0 {
+            self.end_call();
         }
-        let level = self.level(caller);
-        let registers = (level.block.save.rax, level.gprs.rcx);
-        if target == 0 {
-            let event = Event {
+        if target == 0 && (self.machine.config.bench || self.machine.tracer.is_on()) {
+            let level = self.level(caller);
+            self.call = Some(Call {
                 vmpl: caller,
-                a: registers.0,
-                b: registers.1,
-                ..Event::default()
-            };
-            self.machine.tracer.instant(Kind::SvsmCall, event);
-        }
-        if target == 0 && self.machine.config.bench {
-            self.served = Some(registers);
-            self.served_ticks = 0;
+                rax: level.block.save.rax,
+                rcx: level.gprs.rcx,
+                started: rdtsc(),
+                ticks: 0,
+            });
         }
         self.take_waiting_vmsa(target);
         self.level(caller).run_state = RunState::Stopped;
         self.level(target).run_state = RunState::Runnable;
+    }
+
+    /// VMPL0 is done with the call that it was asked for, as far as anyone keeps the books.
+    fn end_call(&mut self) {
+        let Some(call) = self.call.take() else {
+            return;
+        };
+        if self.machine.config.bench {
+            let mut diary = self.shared.diary.lock();
+            diary.interval(call.rax, call.rcx, call.ticks);
+        }
+        self.note_call(&call);
+    }
+
+    fn note_call(&self, call: &Call) {
+        let event = Event {
+            vmpl: call.vmpl,
+            small: 0,
+            a: call.rax,
+            b: call.rcx,
+        };
+        let tracer = &self.machine.tracer;
+        tracer.since(Kind::SvsmCall, call.started, event);
     }
 
     /// The SIPI that an AP reset hold waits for has come.

@@ -138,7 +138,7 @@ impl Machine {
     /// Makes every vCPU but `caller` leave its guest, if it is in one, and waits until each has:
     /// none of them has a translation from before.
     pub(crate) fn flush_others(&self, caller: u32) {
-        let started = rdtsc();
+        let started = self.tracer.now();
         fence(Ordering::SeqCst);
         let mut waiting = 0_u64;
         let mut seen = [0; 64];
@@ -159,8 +159,7 @@ impl Machine {
             }
             core::hint::spin_loop();
         }
-        self.tracer
-            .span(Kind::Flush, started, rdtsc(), Event::default());
+        self.tracer.since(Kind::Flush, started, Event::default());
     }
 }
 
@@ -291,6 +290,15 @@ pub(crate) fn take_interrupts(machine: &Machine, shared: &Shared) {
     interrupt_window();
     while let Some(vector) = processor.take_arrival() {
         machine.bus.arrived(vector, &apic::Real, posted);
+        machine.tracer.instant(
+            Kind::InterruptPosted,
+            Event {
+                vmpl: machine.config.guest_vmpl,
+                small: vector.into(),
+                a: shared.index.into(),
+                ..Event::default()
+            },
+        );
         interrupt_window();
     }
 }

@@ -62,10 +62,11 @@ impl Vcpu {
             self.prepare_step(vmpl);
         }
         let level = &mut self.levels[usize::from(vmpl)];
+        let injected = level.block.control.event_inj;
         let times = enter::enter(&mut level.block, &mut level.gprs, &self.host);
         shared.exits.fetch_add(1, Ordering::SeqCst);
         shared.come_back();
-        level.take_back_events(machine);
+        level.take_back_events(machine, times.entry);
         let control = &level.block.control;
         let exit = Exit {
             tsc: times.exit,
@@ -84,21 +85,13 @@ impl Vcpu {
             diary.guest_ticks[usize::from(vmpl)] += times.guest();
             diary.exit(exit);
         }
-        if vmpl == 0 {
-            self.served_ticks += times.guest();
+        if vmpl == 0
+            && let Some(call) = &mut self.call
+        {
+            call.ticks += times.guest();
         }
-        let (code, info1) = (exit.code, exit.info1);
-        machine.tracer.span(
-            Kind::Guest,
-            times.entry,
-            times.exit,
-            Event {
-                vmpl,
-                a: code,
-                b: exit.rip,
-                ..Event::default()
-            },
-        );
+        let (code, rcx) = (exit.code, level.gprs.rcx);
+        machine.tracer.ran(&times, &exit, injected);
         if machine.hostile.is_none() {
             self.serve(vmpl, code);
         } else if !self.after_step(vmpl, code) {
@@ -110,17 +103,7 @@ impl Vcpu {
             .diary
             .lock()
             .served(served.saturating_sub(times.exit));
-        machine.tracer.span(
-            Kind::Exit,
-            times.exit,
-            served,
-            Event {
-                vmpl,
-                a: code,
-                b: info1,
-                ..Event::default()
-            },
-        );
+        machine.tracer.served(&exit, rcx, served);
     }
 
     /// Sets the timer of the processor for what is due next.

@@ -308,16 +308,15 @@ impl HostServices for Services<'_> {
     }
 
     fn guest_request(&mut self, request: &[u8; 4096], response: &mut [u8; 4096]) -> u32 {
-        let started = rdtsc();
+        let started = self.machine.tracer.now();
         let status = match self.machine.firmware.lock().as_mut() {
             Some(guest) => guest.request(request, response) as u32,
             None => Status::InvalidGuestState as u32,
         };
         let kind = core::mem::offset_of!(snp_defs::guest_message::Header, msg_type);
-        self.machine.tracer.span(
+        self.machine.tracer.since(
             Kind::Firmware,
             started,
-            rdtsc(),
             Event {
                 vmpl: self.vmpl,
                 small: 0,

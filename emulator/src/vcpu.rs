@@ -57,6 +57,19 @@ pub(crate) struct Level {
     pub(crate) signal: bool,
 }
 
+/// A call of a less privileged VMPL to VMPL0: from RUN_VMPL to RUN_VMPL.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    /// The caller, and its registers.
+    pub(crate) vmpl: u8,
+    pub(crate) rax: u64,
+    pub(crate) rcx: u64,
+    /// When it asked for VMPL0.
+    pub(crate) started: u64,
+    /// Ticks that VMPL0 has executed for it.
+    pub(crate) ticks: u64,
+}
+
 /// A vCPU, owned by its processor.
 pub(crate) struct Vcpu {
     pub(crate) machine: &'static Machine,
@@ -67,9 +80,8 @@ pub(crate) struct Vcpu {
     pub(crate) host: HostState,
     /// Time-stamp for which the timer is set.
     pub(crate) armed: Option<u64>,
-    /// Caller of VMPL0 (RAX, RCX) and the ticks that VMPL0 has used for it.
-    pub(crate) served: Option<(u64, u64)>,
-    pub(crate) served_ticks: u64,
+    /// The call that VMPL0 serves, while there is a benchmark or a trace.
+    pub(crate) call: Option<Call>,
     /// INVLPGB was executed, and no TLBSYNC since.
     pub(crate) invalidation_pending: bool,
     /// Set while a hostile host stops a level after each instruction.
@@ -80,14 +92,14 @@ pub(crate) struct Vcpu {
     pub(crate) faults: u32,
 }
 
-/// Notes in the trace that the guest got an interrupt.
-fn note_interrupt(machine: &Machine, vmpl: u8, vector: u8) {
+/// Notes in the trace that the guest got an interrupt at the entry at time-stamp `when`.
+fn note_interrupt(machine: &Machine, vmpl: u8, vector: u8, when: u64) {
     let event = Event {
         vmpl,
         small: vector.into(),
         ..Event::default()
     };
-    machine.tracer.instant(Kind::Interrupt, event);
+    machine.tracer.span(Kind::Interrupt, when, when, event);
 }
 
 impl Level {
@@ -237,7 +249,7 @@ impl Level {
                 );
                 if posted.accepted {
                     self.lapic.accept(vector);
-                    note_interrupt(machine, self.vmpl, vector);
+                    note_interrupt(machine, self.vmpl, vector, machine.tracer.now());
                 }
                 self.signal |= posted.signal;
             }
@@ -258,8 +270,9 @@ impl Level {
         self.offered = None;
     }
 
-    /// Takes stock after an exit: what was injected, and what was interrupted.
-    pub(crate) fn take_back_events(&mut self, machine: &Machine) {
+    /// Takes stock after an exit: what was injected at the entry at time-stamp `entered`, and what was
+    /// interrupted.
+    pub(crate) fn take_back_events(&mut self, machine: &Machine, entered: u64) {
         let vintr = self.block.control.vintr;
         self.lapic.set_cr8((vintr & vintr::TPR_MASK) as u8);
         let info = self.block.control.exit_int_info;
@@ -279,7 +292,7 @@ impl Level {
             && delivered
         {
             self.lapic.accept(offered);
-            note_interrupt(machine, self.vmpl, offered);
+            note_interrupt(machine, self.vmpl, offered, entered);
         }
     }
 }
@@ -295,8 +308,7 @@ impl Vcpu {
             loaded: None,
             host: HostState::save(),
             armed: None,
-            served: None,
-            served_ticks: 0,
+            call: None,
             invalidation_pending: false,
             stepping: None,
             refused: 0,

@@ -2,8 +2,10 @@
 //! The trace buffer: the memory of QEMU's ivshmem-plain device, which the emulator fills and the
 //! tool reads after the run.
 //!
-//! A header page, then one area of equal size for each vCPU. An area holds records in order of
-//! time; when it is full, what follows is counted in [`Header::lost`] and not written.
+//! A header page, then one area of equal size for each vCPU. An area holds records in the order in
+//! which their events ended; when it is full, what follows is counted in [`Header::lost`] and not
+//! written. An event that took more ticks than a record has room for is several records, one after
+//! the other.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -60,21 +62,25 @@ pub struct Record {
 pub enum Kind {
     /// A VMPL executed; `a` = exit code that ended it, `b` = RIP at the exit.
     Guest = 1,
-    /// The emulator served an exit; `a` = exit code, `b` = EXITINFO1.
+    /// The emulator served an exit; `a` = exit code; `b` = the MSR's number for an MSR, the GPA for
+    /// a nested page fault, else EXITINFO1; `small` = 1 if an MSR or the page was written.
     Exit = 2,
-    /// A GHCB or GHCB MSR request; `a` = exit code or MSR value, `b` = EXITINFO1.
+    /// A GHCB or GHCB MSR request; `a` = exit code or MSR value; `b` = the MSR's number for an MSR,
+    /// the leaf for CPUID, else SW_EXITINFO1; `small` = 1 if an MSR was written.
     Vmgexit = 3,
     /// Another VMPL is going to run; `small` = the new one, `a` = its VMSA's GPA.
     Switch = 4,
-    /// An SVSM call on its way to VMPL0; `a` = RAX, `b` = RCX of the caller.
+    /// From a RUN_VMPL that asked for VMPL0 to the one by which VMPL0 went back, as a call does it;
+    /// `a` = RAX, `b` = RCX of the caller.
     SvsmCall = 5,
     /// A page changed its state; `a` = GPA, `small` = operation ([`page_op`]), `b` = size in bytes.
     PageState = 6,
-    /// An interrupt was delivered; `small` = vector.
+    /// An interrupt was offered at an entry and taken before the exit; `small` = vector.
     Interrupt = 7,
-    /// An interrupt was posted to a vCPU; `small` = vector, `a` = target APIC id.
+    /// An interrupt was posted to a vCPU by a vCPU, or by a device to the vCPU where it arrived;
+    /// `small` = vector, `a` = target APIC id.
     InterruptPosted = 8,
-    /// An exception was delivered by the emulator; `small` = vector, `a` = error code.
+    /// An exception or an NMI was delivered by the emulator; `small` = vector, `a` = error code.
     Exception = 9,
     /// A vCPU waits for an event.
     Idle = 10,

@@ -52,6 +52,7 @@ pub(crate) fn memory() -> Option<&'static [AtomicU64]> {
     let base = base & !BAR_FLAGS;
     let end = base.checked_add(size)?;
     if base == 0 || end > IDENTITY_END {
+        log::warn!("the firmware gave the trace buffer no place, or one out of reach: {base:#x}");
         return None;
     }
     Some(physical::words(base, (size / 8) as usize))

@@ -38,7 +38,11 @@ pub(super) fn of(record: &Record) -> Cow<'static, str> {
     };
     match kind {
         Kind::Guest => "runs".into(),
+        Kind::Exit if record.a == exit::IOIO => port(record.b).into(),
+        Kind::Exit if record.a == exit::MSR => msr(record.b, small).into(),
         Kind::Exit => exit(record.a),
+        Kind::Vmgexit if record.a == exit::IOIO => format!("GHCB: {}", port(record.b)).into(),
+        Kind::Vmgexit if record.a == exit::MSR => format!("GHCB: {}", msr(record.b, small)).into(),
         Kind::Vmgexit => request(record.a),
         Kind::Switch => format!("switch to VMPL{small}").into(),
         Kind::SvsmCall => call(record.a),
@@ -62,8 +66,19 @@ pub(super) fn details(record: &Record) -> Vec<(&'static str, Detail)> {
     };
     match kind {
         Kind::Guest => vec![("exit", Text(exit(a).into_owned())), ("RIP", Address(b))],
-        Kind::Exit => vec![("code", Address(a)), ("EXITINFO1", Address(b))],
-        Kind::Vmgexit => vec![("request", Address(a)), ("EXITINFO1", Address(b))],
+        Kind::Exit => match a {
+            exit::MSR => vec![],
+            exit::NPF => vec![("GPA", Address(b)), ("write", Number(record.small.into()))],
+            exit::IOIO => vec![("EXITINFO1", Address(b))],
+            _ => vec![("code", Address(a)), ("EXITINFO1", Address(b))],
+        },
+        Kind::Vmgexit => match a {
+            exit::MSR => vec![],
+            exit::CPUID => vec![("leaf", Address(b))],
+            exit::MMIO_READ | exit::MMIO_WRITE => vec![("GPA", Address(b))],
+            exit::IOIO => vec![("EXITINFO1", Address(b))],
+            _ => vec![("request", Address(a)), ("EXITINFO1", Address(b))],
+        },
         Kind::Switch => vec![("VMSA", Address(a))],
         Kind::SvsmCall => vec![("RAX", Address(a)), ("RCX", Address(b))],
         Kind::PageState => vec![("GPA", Address(a)), ("bytes", Number(b))],
@@ -118,6 +133,24 @@ fn exit(code: u64) -> Cow<'static, str> {
         _ => return format!("exit {code:#x}").into(),
     };
     name.into()
+}
+
+/// What an access to an I/O port does, from its EXITINFO1 (24593, 15.10.2).
+fn port(info1: u64) -> String {
+    const IN: u64 = 1 << 0;
+    const STRING: u64 = 1 << 2;
+    let verb = match (info1 & IN != 0, info1 & STRING != 0) {
+        (true, false) => "IN",
+        (true, true) => "INS",
+        (false, false) => "OUT",
+        (false, true) => "OUTS",
+    };
+    format!("{verb} {:#x}", info1 >> 16 & 0xFFFF)
+}
+
+fn msr(number: u64, written: u16) -> String {
+    let verb = if written == 0 { "RDMSR" } else { "WRMSR" };
+    format!("{verb} {number:#x}")
 }
 
 /// The name of what a VMGEXIT asks for: the MSR protocol has codes below 0x1000 in its low bits,
@@ -255,6 +288,9 @@ mod tests {
         assert_eq!(exit(0x5D), "#VC");
         assert_eq!(exit(0x400), "nested page fault");
         assert_eq!(exit(0x777), "exit 0x777");
+        assert_eq!(port(0x03F8_0010), "OUT 0x3f8");
+        assert_eq!(port(0x0CFC_0045), "INS 0xcfc");
+        assert_eq!(msr(0x1B, 0), "RDMSR 0x1b");
         assert_eq!(request(0x8000_0010), "page state change");
         assert_eq!(request(0x7B), "GHCB: port I/O");
         assert_eq!(request(0x1_0000_0000_0004), "MSR: CPUID");

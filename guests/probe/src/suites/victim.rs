@@ -27,7 +27,7 @@ const WATCHED: usize = 4;
 /// Rounds of calls, each followed by a look.
 const ROUNDS: u64 = 60;
 /// How long another vCPU is waited for.
-const PATIENCE: u64 = 30_000_000;
+const PATIENCE: u64 = 10_000_000;
 /// No result: the other vCPU did not come that far.
 const NOTHING: u64 = 0xFFFF;
 

@@ -12,6 +12,7 @@ mod devices;
 mod hostile;
 mod probe;
 mod tool;
+mod trace;
 
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static MachineTest> {
         hostile::TESTS,
         boot::TESTS,
         devices::TESTS,
+        trace::TESTS,
         attestation::TESTS,
     ]
     .into_iter()

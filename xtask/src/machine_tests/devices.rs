@@ -179,10 +179,7 @@ fn cpu_hotplug(context: &mut Context) -> Result<Outcome> {
         ));
     }
     let counts: Vec<_> = output.lines().take(2).collect();
-    ensure!(
-        counts == ["2", "4"],
-        "vCPUs came and went as {counts:?}"
-    );
+    ensure!(counts == ["2", "4"], "vCPUs came and went as {counts:?}");
     super::boot::check_log(&output)?;
     Ok(Outcome::Passed)
 }

@@ -155,6 +155,9 @@ impl Apt {
 
     /// Fetches `package` into `folder` and returns the .deb file. An interrupted download is
     /// taken up again where it stopped, if the server can.
+    ///
+    /// # Errors
+    /// [`Dropped`] if the archive has the package no more.
     pub(crate) fn download(&self, package: &Package, folder: &Path) -> Result<PathBuf> {
         let file = folder.join(format!("{}.deb", package.sha256));
         let title = format!(
@@ -187,8 +190,9 @@ impl Apt {
             .context("starting apt-helper")?;
         let output = watch(child, &partial, package.size, &step)?;
         if !output.status.success() {
+            drop(step);
             let said = String::from_utf8_lossy(&output.stderr);
-            return Err(download_failure(package, &said).into());
+            return Err(download_failure(package, &said));
         }
         let hash = cache::sha256_of(&partial)?;
         if hash != package.sha256 {
@@ -219,27 +223,37 @@ fn watch(
     Ok(child.wait_with_output()?)
 }
 
-fn download_failure(package: &Package, said: &str) -> Failure {
+/// The archive has a package no more that an index, older than the archive, still names.
+#[derive(Debug)]
+pub(crate) struct Dropped(String);
+
+impl std::fmt::Display for Dropped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the package archive has dropped {}", self.0)
+    }
+}
+
+impl std::error::Error for Dropped {}
+
+fn download_failure(package: &Package, said: &str) -> anyhow::Error {
     let Package { name, version, .. } = package;
     if said.contains("404") {
-        Failure::new(
-            Status::Failed,
-            format!("the package archive has dropped {name} {version}"),
-        )
-        .hint(
-            "refresh the machine's package lists (apt-get update), or give a kernel with --kernel",
-        )
-    } else {
-        let reason = said
-            .lines()
-            .find(|line| line.starts_with("E:"))
-            .unwrap_or("apt-helper says nothing more");
-        Failure::new(
-            Status::Failed,
-            format!("downloading {name} {version} failed: {reason}"),
-        )
-        .hint("check the network; what is in the cache already keeps working without it")
+        return Dropped(format!("{name} {version}")).into();
     }
+    // "E: Failed to fetch ADDRESS  REASON"
+    let reason = said
+        .lines()
+        .find_map(|line| line.strip_prefix("E: "))
+        .map_or("apt-helper says nothing more", |line| {
+            line.split_once("  ")
+                .map_or(line, |(_, reason)| reason.trim())
+        });
+    Failure::new(
+        Status::Failed,
+        format!("downloading {name} {version} failed: {reason}"),
+    )
+    .hint("check the network; what is in the cache already keeps working without it")
+    .into()
 }
 
 /// Writes the configuration of an apt whose state is all below `folder`.
@@ -369,12 +383,17 @@ mod tests {
     #[test]
     fn a_dropped_package_is_told_plainly() {
         let package = &parse_index(INDEX)[0];
-        let told = download_failure(package, "E: Failed to fetch x  404  Not Found").to_string();
+        let told = download_failure(package, "E: Failed to fetch x  404  Not Found");
+        assert!(told.is::<Dropped>());
         assert_eq!(
-            told,
+            told.to_string(),
             "the package archive has dropped linux-image-6.12.9-cloud-amd64 6.12.9-1"
         );
-        let told = download_failure(package, "E: Could not connect").to_string();
-        assert!(told.ends_with("failed: E: Could not connect"));
+        let told = download_failure(package, "E: Failed to fetch x  Could not connect\n");
+        assert!(!told.is::<Dropped>());
+        assert!(
+            told.to_string().ends_with("failed: Could not connect"),
+            "{told}"
+        );
     }
 }

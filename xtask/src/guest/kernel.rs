@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::apt::{self, Apt, Package};
+use super::apt::{self, Apt, Dropped, Package};
 use super::bzimage;
 use crate::cache::{self, Cache};
 use crate::failure::Failure;
@@ -91,32 +91,27 @@ pub(crate) fn fetch_newest(cache: &Cache) -> Result<GuestKernel> {
         )
         .into());
     }
-    let mut last_error = None;
+    let mut dropped = None;
     for view in [View::Machine, View::Refreshed, View::Debian] {
-        let apt = match view.open(cache) {
-            Ok(Some(apt)) => apt,
-            Ok(None) => continue,
-            Err(error) => {
-                last_error = Some(error);
-                continue;
-            }
+        let Some(apt) = view.open(cache)? else {
+            continue;
         };
         match fetch_from(&apt, cache) {
             Ok(Some(kernel)) => return Ok(kernel),
             Ok(None) => {}
-            Err(error) => {
-                eprintln!("{error:#}");
-                last_error = Some(error);
+            // The index is old: a fresh one names what there is now.
+            Err(error) if error.is::<Dropped>() => {
+                eprintln!("{error}, which is still in {}", apt.title);
+                dropped = Some(error.to_string());
             }
+            Err(error) => return Err(error),
         }
     }
-    Err(last_error.unwrap_or_else(|| {
-        Failure::missing(format!(
-            "no {PREFIX}*{SUFFIX} is to be had from the package archive"
-        ))
-        .hint("check the network, or give a kernel with --kernel")
-        .into()
-    }))
+    let message = dropped
+        .unwrap_or_else(|| format!("no {PREFIX}*{SUFFIX} is to be had from the package archive"));
+    Err(Failure::missing(message)
+        .hint("check the network and the package sources, or give a kernel with --kernel")
+        .into())
 }
 
 #[derive(Debug, Clone, Copy)]

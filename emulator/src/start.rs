@@ -82,7 +82,7 @@ extern "sysv64" fn bootstrap() -> ! {
     };
     if let Err(index) = smp::start_all(config.cpus) {
         refuse(format_args!(
-            "processor {index} does not start: the options say {} vCPUs, and QEMU's -smp less",
+            "vCPU {index} has no processor: for {} vCPUs QEMU's -smp is one more",
             config.cpus
         ));
     }
@@ -95,10 +95,11 @@ extern "sysv64" fn bootstrap() -> ! {
         "loaded in {} ms",
         (rdtsc() - started) * 1000 / time::tsc_hz()
     );
-    run::run(machine, 0)
+    // The first processor runs no vCPU: see `host::smp`.
+    halt_forever()
 }
 
-/// Entry of every processor but the first, from `host::smp`.
+/// Entry of the processor of vCPU `index`, from `host::smp`.
 pub(crate) fn application_processor(index: u32) -> ! {
     match Machine::get() {
         Some(machine) => run::run(machine, index),

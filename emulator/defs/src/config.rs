@@ -13,8 +13,10 @@ pub const FILE_COMMAND: &str = "opt/org.parapet/command";
 
 /// Bytes of guest memory (decimal).
 pub const KEY_MEMORY: &str = "memory";
-/// Number of vCPUs (decimal); QEMU's `-smp` has the same number.
+/// Number of vCPUs (decimal); QEMU's `-smp` has [`EXTRA_PROCESSORS`] more.
 pub const KEY_CPUS: &str = "cpus";
+/// Processors of QEMU that run no vCPU: its first one starts the machine and sleeps.
+pub const EXTRA_PROCESSORS: u32 = 1;
 /// The VMPL that gets interrupts of devices: 2 under the SVSM, 0 without it.
 pub const KEY_GUEST_VMPL: &str = "guest-vmpl";
 /// Largest page that the host assigns on its own: `4k` or `2m` (the default).

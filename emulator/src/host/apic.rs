@@ -8,6 +8,7 @@ use super::time;
 use super::traps::{VECTOR_KICK, VECTOR_SPURIOUS, VECTOR_TIMER};
 
 const BASE: u64 = 0xFEE0_0000;
+const ID: u64 = BASE + 0x20;
 const TASK_PRIORITY: u64 = BASE + 0x80;
 const END_OF_INTERRUPT: u64 = BASE + 0xB0;
 const LOGICAL_DESTINATION: u64 = BASE + 0xD0;
@@ -49,6 +50,11 @@ pub(crate) fn initialize() {
     set(LVT_ERROR, MASKED);
     set(TIMER_DIVIDE, DIVIDE_BY_1);
     set(LVT_TIMER, u32::from(VECTOR_TIMER));
+}
+
+/// Changes the id of this processor's local APIC.
+pub(crate) fn set_id(id: u8) {
+    set(ID, u32::from(id) << 24);
 }
 
 /// Ends the interrupt in service.

@@ -138,7 +138,11 @@ impl Line {
                 line.option("-cpu", "host,+svm,+npt,+la57,host-phys-bits=on");
             }
         }
-        line.option("-smp", self.cpus.to_string());
+        let processors = match self.boot {
+            Boot::Emulator { .. } => self.cpus + config::EXTRA_PROCESSORS,
+            Boot::Plain { .. } => self.cpus,
+        };
+        line.option("-smp", processors.to_string());
         let memory = match self.boot {
             Boot::Emulator { .. } => layout::qemu_memory(self.memory),
             Boot::Plain { .. } => self.memory,
@@ -383,7 +387,7 @@ mod tests {
     fn the_machine_is_the_one_that_the_emulator_expects() {
         let text = text(&line());
         for part in [
-            "-accel tcg,thread=multi -cpu max,+la57,+svm,+npt,phys-bits=52 -smp 4",
+            "-accel tcg,thread=multi -cpu max,+la57,+svm,+npt,phys-bits=52 -smp 5",
             "-kernel emulator.elf",
             "-fw_cfg name=opt/org.parapet/igvm,file=a,,b.igvm",
             "-chardev socket,id=console,fd=5 -serial chardev:console",

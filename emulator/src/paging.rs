@@ -224,7 +224,7 @@ mod tests {
 
     impl Tables for Memory {
         fn read_u64(&self, gpa: u64) -> Option<u64> {
-            assert!(gpa & C == 0 && gpa % 8 == 0);
+            assert!(gpa & C == 0 && gpa.is_multiple_of(8));
             (gpa < 0x10_0000).then(|| self.0.get(&gpa).copied().unwrap_or(0))
         }
     }

@@ -87,7 +87,7 @@ fn places_are_of_the_image() {
     engine.placed(SVSM_BASE + PAGE);
     for _ in 0..50 {
         let guest = engine.page(Place::AnyGuest, None).unwrap();
-        assert!((0x10_0000..0x10_5000).contains(&guest) && guest % PAGE == 0);
+        assert!((0x10_0000..0x10_5000).contains(&guest) && guest.is_multiple_of(PAGE));
         let svsm = engine.page(Place::AnySvsm, None).unwrap();
         assert!([SVSM_BASE, SVSM_BASE + PAGE].contains(&svsm));
     }

@@ -48,6 +48,9 @@ trap 'rmdir $entry' EXIT
 
 if [ -n "$service" ]; then
     echo "$service" >$entry/service_provider || die "the SVSM is no provider of reports"
+else
+    # Otherwise the kernel asks for VMPL0, whoever it is.
+    echo "$vmpl" >$entry/privlevel || die "VMPL $vmpl was refused"
 fi
 echo "$nonce" | xxd -r -p >$entry/inblob || die "the nonce was refused"
 # The kernel has the report made when it is first read.

@@ -3,9 +3,10 @@
 //! derived key, twice. Runs in a Linux guest whose user space has nothing but busybox, so it brings
 //! its own system calls (Linux, `include/uapi/linux/sev-guest.h`).
 //!
-//! Takes 64 bytes of report data on standard input, prints `report HEX`, `certificates HEX` and two
-//! lines `key HEX`, and ends with status 1 and the failing step's number and error on a line if the
-//! driver refuses.
+//! Takes 64 bytes of report data on standard input, and then perhaps the digit of the VMPL to ask
+//! for instead of its own. Prints the firmware's `status HEX`, `report HEX`, `certificates HEX` and,
+//! for its own VMPL, two lines `key HEX`. If the driver refuses, it ends with status 1 and the failing
+//! step's number and error on a line.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

@@ -9,6 +9,8 @@ const GET_DERIVED_KEY: u32 = 0xC020_5301;
 const GET_EXTENDED_REPORT: u32 = 0xC020_5302;
 /// Bytes of room for certificates: what the driver allows at most.
 const CERTIFICATES: usize = 0x4000;
+/// Where the firmware's status is in its answer (56860, table 25).
+const STATUS: core::ops::Range<usize> = 0..4;
 /// Where the report starts in the firmware's answer, and its length (56860, table 25).
 const REPORT: core::ops::Range<usize> = 32..32 + 1184;
 /// Where the key is in the firmware's answer (56860, table 20).
@@ -45,14 +47,19 @@ struct KeyRequest {
     tcb: u64,
 }
 
-/// Makes the requests for the VMPL that may ask for itself.
+/// Makes the requests, for the guest's own VMPL unless the input names another.
 pub(crate) fn run(input: File, output: File) -> Result<(), Errno> {
     let mut data = [0; 64];
     if !step(output, 1, input.read_all(&mut data))? {
         return step(output, 1, Err(Errno(0)));
     }
     let device = step(output, 2, File::open(c"/dev/sev-guest"))?;
-    let vmpl = vmpl();
+    let own = vmpl();
+    let mut digit = [0];
+    let vmpl = match input.read_all(&mut digit) {
+        Ok(true) => u32::from(digit[0].wrapping_sub(b'0')),
+        _ => own,
+    };
 
     let mut certificates = [0_u8; CERTIFICATES];
     let mut response = [0_u8; 4000];
@@ -68,9 +75,13 @@ pub(crate) fn run(input: File, output: File) -> Result<(), Errno> {
         3,
         ask(device, GET_EXTENDED_REPORT, &mut asked, &mut response),
     )?;
+    hexadecimal(output, b"status ", &response[STATUS])?;
     hexadecimal(output, b"report ", &response[REPORT])?;
     hexadecimal(output, b"certificates ", &certificates)?;
 
+    if vmpl != own {
+        return Ok(());
+    }
     for _ in 0..2 {
         let mut response = [0_u8; 64];
         let mut asked = KeyRequest {

@@ -53,7 +53,6 @@ global_asm!(
     "  lidt [rsp]",
     "  add rsp, 16",
     "svsm_trap_common:",
-    // The order of vector and error code in the frame is that of two exchanges less: vector on top.
     "  push rax",
     "  push rbx",
     "  push rcx",

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn excludes() {
-        let rounds = if cfg!(miri) { 50 } else { 10_000 };
+        // Not many: threads without a processor of their own hand a ticket on only when scheduled.
+        let rounds = if cfg!(miri) { 50 } else { 300 };
         let lock = Lock::new((0u64, 0u64));
         thread::scope(|scope| {
             for _ in 0..3 {

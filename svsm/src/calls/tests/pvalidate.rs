@@ -350,9 +350,11 @@ proptest! {
                 for &entry in &entries[done..next] {
                     let entry = PvalidateEntry(entry);
                     if entry.gpa() >= rig.page(0) && entry.gpa() < rig.page(20) {
-                        let index = (entry.gpa() - rig.page(0)) / 4096;
-                        model[index as usize] =
-                            if entry.validate() { Model::In } else { Model::Out };
+                        let index = ((entry.gpa() - rig.page(0)) / 4096) as usize;
+                        // Page 0 begins a run, and a large entry there means all of them.
+                        let end = if entry.size() == 1 { model.len() } else { index + 1 };
+                        model[index..end]
+                            .fill(if entry.validate() { Model::In } else { Model::Out });
                     }
                 }
                 assert!(code != INCOMPLETE || next > done, "a call that is not complete made progress");
@@ -378,4 +380,18 @@ proptest! {
             assert_eq!(rig.state(REGION), Err(Refused::Outside));
         });
     }
+}
+
+/// A case that the property once met: a large entry among small ones takes its whole run along.
+#[test]
+fn a_large_entry_takes_its_whole_run() {
+    with_rig(|rig| {
+        let large = entry(rig.page(0), true, false, false);
+        assert_eq!(pvalidate(rig, &[large]), (SUCCESS, 1));
+        for index in [0, 1, 255] {
+            assert_eq!(rig.state(rig.page(index)), Ok(State::Invalid));
+        }
+        assert_eq!(pvalidate(rig, &[validate(rig.page(1))]), (SUCCESS, 1));
+        assert_eq!(rig.state(rig.page(0)), Ok(State::Invalid));
+    });
 }

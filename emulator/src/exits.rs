@@ -371,11 +371,10 @@ impl Vcpu {
             Outcome::ResetHold => self.level(vmpl).run_state = RunState::ResetHold,
             Outcome::RunVmpl(target) => self.run_vmpl(vmpl, target),
             Outcome::Terminate(termination) => self.end(vmpl, RunEnd::Terminated, |_| {
+                let (owner, meaning) = crate::reasons::in_words(termination);
                 say(format_args!(
-                    "VMPL{vmpl} asked to be terminated: reason set {}, code {}: {}",
-                    termination.set,
-                    termination.code,
-                    crate::reasons::in_words(termination)
+                    "VMPL{vmpl} asked to be terminated: reason set {}, code {}: {owner}: {meaning}",
+                    termination.set, termination.code,
                 ));
             }),
             Outcome::Violation(rule) => self.violation(vmpl, &rule),

@@ -112,6 +112,17 @@ pub mod terminate {
         "the SVSM refused the new calling area",
     ];
 
+    /// What a reason code of Parapet's set means; the index is the code.
+    pub const PARAPET: [&str; 7] = [
+        "general termination request",
+        "a panic: a fault of the SVSM's own",
+        "an exception that nothing expects",
+        "what the host gave at launch contradicts the measured launch page",
+        "the host broke its protocol",
+        "memory of the SVSM was taken away or replaced",
+        "processor or features are not those that the image was made for",
+    ];
+
     /// Reason codes of Parapet's set.
     pub mod parapet {
         /// A panic: the SVSM's own fault.

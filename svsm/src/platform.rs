@@ -119,7 +119,7 @@ pub trait Host: Sync {
     /// Ends the machine with a reason; should the host not obey, this CPU never goes on.
     fn terminate(&self, reason: Fatal) -> !;
     /// An exception whose vector means something to the platform only (on SNP #VC and #HV; the core
-    /// serves the rest). Interrupts are off, the stack is the event stack.
+    /// serves the rest). Interrupts are off, the stack is the interrupted one.
     fn trap(&self, frame: &mut TrapFrame) -> Trap;
 }
 

@@ -124,7 +124,7 @@ pub mod per_cpu {
     pub const DOUBLE_FAULT_STACK: u64 = 0x6000;
     /// Bytes of the double-fault stack.
     pub const DOUBLE_FAULT_STACK_SIZE: u64 = 0x1000;
-    /// Lowest address of the stack for #VC, #HV and #MC.
+    /// Lowest address of the stack for NMI and #MC.
     pub const EVENT_STACK: u64 = 0x8000;
     /// Bytes of that stack.
     pub const EVENT_STACK_SIZE: u64 = 0x2000;

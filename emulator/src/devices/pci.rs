@@ -18,10 +18,11 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
+use emulator_defs::exit::{DEBUG_EXIT_PORT, LOG_PORT};
 use spin::Mutex;
 
 use super::msi::{self, Capability};
-use super::{PhysIo, PortIo, Refused, Width, ports};
+use super::{PhysIo, PortIo, Refused, Width};
 
 /// CONFIG_ADDRESS of configuration mechanism 1.
 pub(super) const CONFIG_ADDRESS: u16 = 0xCF8;
@@ -311,7 +312,7 @@ impl Pci {
         if command & COMMAND_IO != 0 {
             for bar in &function.ports {
                 let base = read(ports, at(bar.register), Width::Dword) & !3;
-                if ports::overlaps_own(base, bar.size) {
+                if overlaps_own(base, bar.size) {
                     return Err(Refused::PortBar { base });
                 }
             }
@@ -337,6 +338,14 @@ impl Pci {
         }
         Ok(())
     }
+}
+
+/// Whether a range of ports covers one of those that the emulator uses itself.
+fn overlaps_own(base: u32, size: u32) -> bool {
+    let covers = |port: u16| base <= port.into() && u32::from(port) - base < size;
+    (DEBUG_EXIT_PORT..DEBUG_EXIT_PORT + 4).any(covers)
+        || covers(LOG_PORT)
+        || (CONFIG_ADDRESS..CONFIG_DATA + 4).any(covers)
 }
 
 /// Checks a write against the MSI capability at `capability`.

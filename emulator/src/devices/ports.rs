@@ -65,14 +65,6 @@ const fn is_own(port: u16) -> bool {
         || VMWARE_BACKDOOR.start <= port && port < VMWARE_BACKDOOR.end
 }
 
-/// Whether a range of ports covers one of those that the emulator uses itself.
-pub(super) fn overlaps_own(base: u32, size: u32) -> bool {
-    let covers = |port: u16| base <= port.into() && u32::from(port) - base < size;
-    (DEBUG_EXIT_PORT..DEBUG_EXIT_PORT + 4).any(covers)
-        || covers(LOG_PORT)
-        || (CONFIG_ADDRESS..CONFIG_DATA + 4).any(covers)
-}
-
 impl<P: PortIo, M: PhysIo> Bus<P, M> {
     /// IN of one item. `width` is at most a dword.
     pub fn port_read(&self, port: u16, width: Width) -> u32 {

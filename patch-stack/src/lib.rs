@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The engine of the downstream branches.
+//!
+//! A *stack* is a base commit and a list of patch files in order. The files are the truth: the
+//! commits are made from them, always the same ones, and nothing else is needed to make them
+//! again. Four principles hold that up:
+//!
+//! 1. **As git does it, to the byte.** The commit made for a patch is the one that
+//!    `git am --keep-non-patch -3` makes, by its name. Where git would guess, ask or use the
+//!    clock, this engine refuses.
+//! 2. **No fuzz.** Every line of context has to be there. A hunk may have moved, and a three-way
+//!    merge may stand in for it, but the caller is told.
+//! 3. **In memory, and only what is touched.** No worktree, no index; a tree is read and written
+//!    along the paths of a patch, so cost grows with the patches and not with the tree.
+//! 4. **A mailbox is hostile.** What comes from outside is an error or a checked type, and never
+//!    a panic.
+//!
+//! The rooms:
+//!
+//! * [`mail`]: a mailbox, and one patch file: author, date, subject, message
+//! * [`diff`]: what the patch does to which file, as a checked type
+//! * [`series`]: a folder with a `series` file and its patches
+//! * [`apply`]: patches to commits
+//! * [`rebase`]: commits to another base
+//! * [`landed`]: which patches a base has already
+//! * [`patch_id`]: the name of a change that survives a move
+
+pub mod apply;
+pub mod diff;
+pub mod landed;
+pub mod mail;
+pub mod patch_id;
+pub mod rebase;
+pub mod series;

@@ -15,7 +15,7 @@ use snp_defs::report::ALGO_ECDSA_P384_SHA384;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::Status;
-use super::launch::LaunchDigest;
+use super::identity::{Digest384, LaunchDigest, Owner};
 
 /// An ID block with its authentication, in the layout of an IGVM file.
 pub type IdBlock = crate::igvm::IdBlock;
@@ -26,26 +26,6 @@ const VERSION: u32 = 1;
 const CURVE_P384: u32 = 2;
 /// Bytes of a coordinate or a scalar of that curve.
 const SCALAR: usize = 48;
-
-/// What the firmware knows about a guest's owner; zeros without an ID block.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) family_id: [u8; 16],
-    pub(super) image_id: [u8; 16],
-    pub(super) guest_svn: u32,
-    pub(super) id_key_digest: Digest384,
-    pub(super) author_key_digest: Option<Digest384>,
-}
-
-/// A SHA-384 digest that can be zero by default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Digest384(pub(super) [u8; 48]);
-
-impl Default for Digest384 {
-    fn default() -> Self {
-        Self([0; 48])
-    }
-}
 
 /// What the ID key signs.
 #[derive(IntoBytes, Immutable)]

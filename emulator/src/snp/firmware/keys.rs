@@ -17,7 +17,7 @@ use snp_defs::guest_message::{KeyRequest, KeyResponse};
 use snp_defs::secrets::VMPCK_SIZE;
 use zerocopy::{Immutable, IntoBytes};
 
-use super::report::Identity;
+use super::identity::Identity;
 
 /// The scalar of the chip's signing key, from `emulator/keys/`.
 const CHIP_KEY: &[u8; 48] = include_bytes!("../../../keys/vcek.key");

@@ -20,13 +20,11 @@ use snp_defs::secrets::SecretsPage;
 use zerocopy::IntoBytes;
 
 use super::Status;
-use super::id_block::{self, IdBlock, Owner};
+use super::id_block::{self, IdBlock};
+use super::identity::{LaunchDigest, Owner};
 use super::keys::GuestKeys;
 use super::messages::Guest;
 use super::secrets;
-
-/// SHA-384, as everywhere in the launch digest.
-pub type LaunchDigest = [u8; DIGEST_SIZE];
 
 /// Bits of a guest's policy (56860, table "Guest Policy"). Bits 15:0 are the least version of the
 /// firmware's ABI, major above minor.

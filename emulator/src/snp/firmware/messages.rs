@@ -25,10 +25,9 @@ use snp_defs::guest_message::{
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::Status;
-use super::id_block::Owner;
+use super::identity::{Identity, LaunchDigest, Owner};
 use super::keys::{self, GuestKeys};
-use super::launch::LaunchDigest;
-use super::report::{self, Identity};
+use super::report;
 
 /// Version of the payloads that are known.
 const MESSAGE_VERSION: u8 = 1;

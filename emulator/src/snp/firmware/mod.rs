@@ -6,8 +6,8 @@
 //! * `secrets`: the page that gives a guest its keys to talk to the firmware
 //!   ([`Launch::secrets_page`]); `id_block`: what the guest's owner signed about it.
 //! * `messages`: the talk. [`Guest::request`] takes an encrypted page and gives one back.
-//! * `report`: attestation reports; `keys`: derived keys and everything that is secret here;
-//!   [`certificates`]: who vouches for the key that signs reports.
+//! * `identity`: who the guest is. `report`: attestation reports; `keys`: derived keys and
+//!   everything that is secret here; [`certificates`]: who vouches for the key that signs reports.
 //!
 //! Every key comes from a fixed seed, and the certificates call themselves EMULATED: a report of
 //! this firmware proves nothing to anybody.
@@ -17,6 +17,7 @@
 
 pub mod certificates;
 mod id_block;
+mod identity;
 mod keys;
 pub mod launch;
 mod messages;
@@ -24,7 +25,8 @@ mod report;
 mod secrets;
 
 pub use id_block::IdBlock;
-pub use launch::{Launch, LaunchDigest, Measured, contents_digest};
+pub use identity::LaunchDigest;
+pub use launch::{Launch, Measured, contents_digest};
 pub use messages::Guest;
 
 /// How a command of the firmware ended (56860, table "Status Codes").

@@ -12,22 +12,11 @@ use snp_defs::guest_message::{ReportRequest, ReportResponseHeader};
 use snp_defs::report::{ALGO_ECDSA_P384_SHA384, AttestationReport, REPORT_SIZE, SIGNED_SIZE};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
-use super::id_block::Owner;
+use super::identity::Identity;
 use super::keys::{self, INVALID_KEY_SELECTION, INVALID_PARAMETERS};
-use super::launch::LaunchDigest;
 
 /// Version of the layout.
 const REPORT_VERSION: u32 = 2;
-
-/// What the firmware vouches for.
-#[derive(Debug, Clone)]
-pub(super) struct Identity {
-    pub(super) policy: u64,
-    pub(super) measurement: LaunchDigest,
-    pub(super) owner: Owner,
-    pub(super) host_data: [u8; 32],
-    pub(super) report_id: [u8; 32],
-}
 
 /// Answer to MSG_REPORT_REQ.
 #[derive(IntoBytes, Immutable)]

@@ -5,7 +5,7 @@ extern crate std;
 
 use std::vec::Vec;
 
-use super::super::id_block::Owner;
+use super::super::identity::Owner;
 use super::*;
 
 fn guest() -> Identity {

@@ -11,6 +11,7 @@ use sev::firmware::host::CertTableEntry;
 use sev::parser::ByteParser;
 
 use super::super::certificates;
+use super::super::identity::Owner;
 use super::*;
 
 fn guest() -> Identity {

@@ -9,8 +9,8 @@ use core::mem::offset_of;
 use core::ops::Range;
 
 use emulator::hostile::{Engine, Script, Trick};
+use emulator::snp::refusal::Refusal;
 use emulator::snp::rmp::{Change, ChangeKind, Entry, HostDuty, HostError};
-use emulator::snp::vmsa::Refusal;
 use emulator::vmcb::event;
 use emulator_defs::config::LINE_STATISTICS;
 use emulator_defs::exit::RunEnd;

@@ -4,7 +4,8 @@
 
 use emulator::devices::Lapic;
 use emulator::snp::ghcb;
-use emulator::snp::vmsa::{self, Refusal};
+use emulator::snp::refusal::Refusal;
+use emulator::snp::vmsa;
 use emulator::vmcb::{Gprs, event, intercept1, vintr};
 use emulator_defs::trace::Kind;
 use snp_defs::vmsa::sev_features;

@@ -28,6 +28,7 @@ pub mod cpuid;
 pub mod firmware;
 pub mod ghcb;
 pub mod hv_doorbell;
+pub mod refusal;
 pub mod rmp;
 pub mod rule;
 pub mod vmsa;

@@ -4,6 +4,8 @@
 
 use core::fmt;
 
+use super::refusal::Refusal;
+
 /// A rule that hardware (or an honest host) enforces and that software just broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
@@ -44,7 +46,7 @@ pub enum Rule {
         /// Guest-physical address of the VMSA.
         gpa: u64,
         /// Why.
-        refusal: super::vmsa::Refusal,
+        refusal: Refusal,
     },
     /// VMGEXIT with a GHCB that is not shared memory.
     GhcbNotShared {

@@ -11,11 +11,11 @@
 //! The page is private memory of the guest, which a more privileged VMPL writes while we read: it is
 //! taken as atomic words, and read once.
 
-use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use snp_defs::vmsa::{EFER_SVME, Segment, VINTR_BUSY, Vmsa, sev_features};
 
+use super::refusal::Refusal;
 use super::rmp::Rmp;
 
 mod state;
@@ -29,69 +29,6 @@ pub const OFFERED_FEATURES: u64 = sev_features::SNP_ACTIVE | sev_features::RESTR
 /// Words of the page that hold something: up to the end of the YMM registers.
 const USED_WORDS: usize = 0x670 / 8;
 const VINTR_WORD: usize = 0x3B8 / 8;
-
-/// Names of the bits of SEV_FEATURES (APM vol. 2, table B-4).
-const FEATURE_NAMES: [&str; 18] = [
-    "SNPActive",
-    "vTOM",
-    "ReflectVC",
-    "RestrictedInjection",
-    "AlternateInjection",
-    "DebugSwap",
-    "PreventHostIBS",
-    "SNPBTBIsolation",
-    "VmplSSS",
-    "SecureTSC",
-    "VmgexitParameter",
-    "PmcVirtualization",
-    "IbsVirtualization",
-    "GuestInterceptControl",
-    "VmsaRegProt",
-    "SmtProtection",
-    "SecureAVIC",
-    "reserved",
-];
-
-/// Why VMRUN refuses a VMSA.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// Another vCPU runs it: VMEXIT_BUSY.
-    Busy,
-    /// Not an assigned, validated page with the VMSA bit in the RMP.
-    NotAVmsa,
-    /// The host asks to run it at a VMPL that is not its own.
-    WrongVmpl {
-        /// What the VMSA says.
-        vmsa: u8,
-    },
-    /// EFER.SVME is clear.
-    SvmeClear,
-    /// SEV_FEATURES lacks SNPActive.
-    NotSnpActive,
-    /// SEV_FEATURES has a bit that this machine does not offer.
-    Feature {
-        /// Number of the bit.
-        bit: u32,
-    },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Busy => f.write_str("it is in use by another vCPU"),
-            Self::NotAVmsa => f.write_str("the RMP does not have it as a validated VMSA page"),
-            Self::WrongVmpl { vmsa } => write!(f, "its VMPL field is {vmsa}"),
-            Self::SvmeClear => f.write_str("EFER.SVME is clear"),
-            Self::NotSnpActive => f.write_str("SEV_FEATURES lacks SNPActive"),
-            Self::Feature { bit } => {
-                let name = FEATURE_NAMES
-                    .get(*bit as usize)
-                    .unwrap_or(&FEATURE_NAMES[FEATURE_NAMES.len() - 1]);
-                write!(f, "SEV_FEATURES bit {bit} ({name}) is not offered")
-            }
-        }
-    }
-}
 
 /// General registers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use snp_defs::rmp::RmpSize;
 use super::block::{Locked, PAGES};
 use super::entry::Entry;
 use super::{Access, Decision, Rmp};
-use crate::snp::vmsa::Refusal;
+use crate::snp::refusal::Refusal;
 
 /// What an honest host does about an RMP fault before the access is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::vec::Vec;
 use snp_defs::rmp::{RmpAttributes, RmpResult};
 
 use super::*;
-use crate::snp::vmsa::Refusal;
+use crate::snp::refusal::Refusal;
 
 mod access;
 mod host;

@@ -37,7 +37,7 @@ const XZ: Package = Package {
 /// The packages that are missing.
 pub(crate) fn missing_packages(own_qemu: bool) -> Vec<Package> {
     let mut missing = Vec::new();
-    if !own_qemu && qemu::in_path(qemu::PROGRAM).is_none() {
+    if !own_qemu && qemu::named(None).is_none() && qemu::in_path(qemu::PROGRAM).is_none() {
         missing.push(QEMU);
     }
     // busybox has an xz as well.

@@ -30,7 +30,9 @@ Instructions are exact: QEMU runs by instruction count, one instruction a tick. 
 what VMPL0 itself executes; the emulator's own work for a trapped instruction is left out. Each cost
 is also shown for three sizes of the work, so that one sees how it grows.
 
-Ends with status 1 if a limit is broken.";
+Ends with status 1 if a limit is broken.
+
+PARAPET_QEMU names the QEMU to use; without it, it is qemu-system-x86_64 in PATH.";
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench

@@ -131,7 +131,10 @@ fn component(name: &'static str) -> State {
 fn qemu() -> State {
     match Qemu::find(None) {
         Ok(found) => {
-            let place = qemu::in_path(qemu::PROGRAM).unwrap_or(found.program);
+            let place = match qemu::named(None) {
+                Some(named) => named,
+                None => qemu::in_path(qemu::PROGRAM).unwrap_or(found.program),
+            };
             State::Good(format!(
                 "QEMU        {} at {}, emulates nested SVM",
                 found.version,

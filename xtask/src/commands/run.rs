@@ -187,7 +187,7 @@ pub(crate) struct Run {
     )]
     pub(crate) accel: Accel,
 
-    /// The QEMU to use [default: qemu-system-x86_64 in PATH]
+    /// The QEMU to use [default: $PARAPET_QEMU, or qemu-system-x86_64 in PATH]
     #[arg(long, value_name = "FILE", help_heading = "Execution")]
     pub(crate) qemu: Option<PathBuf>,
 

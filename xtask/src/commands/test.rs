@@ -26,12 +26,15 @@ Check the sources and run all tests, the cheap ones first:
   GROUP::NAME           tests that boot a machine
 
 FILTER runs those whose name contains it. The last line has the totals; checks count only if they
-fail. When a machine test fails, the logs of its guests are in out/tests/.";
+fail. When a machine test fails, the logs of its guests are in out/tests/.
+
+PARAPET_QEMU names the QEMU to use; without it, it is qemu-system-x86_64 in PATH.";
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask test
   cargo xtask test boot::                 the machine tests that boot Linux
   cargo xtask test check::                formatting, lints and documentation only
+  PARAPET_QEMU=/opt/qemu/bin/qemu-system-x86_64 cargo xtask test boot::
   cargo xtask test --list";
 
 /// Tests.

@@ -21,6 +21,17 @@ const OLDEST: (u64, u64) = (7, 2);
 const FEATURES: [&str; 3] = ["svm", "npt", "la57"];
 const INSTALL: &str =
     "install it (Debian, Ubuntu: apt-get install qemu-system-x86), or name one with --qemu FILE";
+/// Names the QEMU for all commands, those without `--qemu` among them.
+const VARIABLE: &str = "PARAPET_QEMU";
+
+/// The QEMU that the user names: `option`, or else the environment's.
+pub(crate) fn named(option: Option<&Path>) -> Option<PathBuf> {
+    option.map(Path::to_owned).or_else(|| {
+        env::var_os(VARIABLE)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    })
+}
 
 /// A QEMU that was found fit.
 #[derive(Debug, Clone)]
@@ -33,9 +44,11 @@ pub(crate) struct Qemu {
 
 impl Qemu {
     /// Finds QEMU, and asks it what it can do.
-    pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
-        let program = given.map_or_else(|| PathBuf::from(PROGRAM), Path::to_owned);
-        let answers = ask(&program).map_err(|error| not_started(&program, given, &error))?;
+    pub(crate) fn find(option: Option<&Path>) -> Result<Self> {
+        let named = named(option);
+        let program = named.clone().unwrap_or_else(|| PathBuf::from(PROGRAM));
+        let answers =
+            ask(&program).map_err(|error| not_started(&program, named.is_some(), &error))?;
         let shown = program.display();
         let Some((version, features)) = read(&answers) else {
             return Err(
@@ -91,17 +104,18 @@ impl Qemu {
     }
 }
 
-fn not_started(program: &Path, given: Option<&Path>, error: &std::io::Error) -> anyhow::Error {
+fn not_started(program: &Path, named: bool, error: &std::io::Error) -> anyhow::Error {
+    const WHAT_IT_TAKES: &str = "--qemu and PARAPET_QEMU take the path of a qemu-system-x86_64";
     let shown = program.display();
-    match (error.kind(), given) {
-        (ErrorKind::NotFound, None) => Failure::missing("QEMU is not installed")
+    match (error.kind(), named) {
+        (ErrorKind::NotFound, false) => Failure::missing("QEMU is not installed")
             .hint(INSTALL)
             .into(),
-        (ErrorKind::NotFound, Some(_)) => Failure::usage(format!("there is no QEMU at {shown}"))
-            .hint("--qemu takes the path of a qemu-system-x86_64")
+        (ErrorKind::NotFound, true) => Failure::usage(format!("there is no QEMU at {shown}"))
+            .hint(WHAT_IT_TAKES)
             .into(),
         _ => Failure::usage(format!("{shown} cannot be started: {error}"))
-            .hint("--qemu takes the path of a qemu-system-x86_64")
+            .hint(WHAT_IT_TAKES)
             .into(),
     }
 }

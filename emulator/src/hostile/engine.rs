@@ -9,8 +9,8 @@ use spin::Mutex;
 
 use super::action::{Action, Place, Source, WORDS, build};
 use super::event::{Event, Occasion};
-use super::firmware::Mailbox;
 use super::language::{Chance, Rule, Script};
+use super::mailbox::Mailbox;
 use super::random::Random;
 use emulator_defs::layout::SVSM_BASE;
 use snp_defs::rmp::RmpSize;

@@ -2,7 +2,6 @@
 //! Messages to the firmware in the hands of a host that means no good, and a look at what they give away.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use core::mem::offset_of;
 
 use snp_defs::PAGE_SIZE;
@@ -17,57 +16,9 @@ use super::random::Random;
 use super::trick::Breach;
 use crate::snp::ghcb::{HostServices, Outcome};
 
-/// The most messages that are remembered, to be held against later ones.
-const MOST_MESSAGES: usize = 1 << 14;
 /// Bytes of the tag that count, of those that the header has room for.
 const TAG_SIZE: usize = 16;
 const SEQUENCE_OFFSET: usize = offset_of!(Header, msg_seqno);
-
-/// What passed through the host's hands.
-#[derive(Debug)]
-pub(super) struct Mailbox {
-    /// The firmware's last answer.
-    answer: Option<Box<[u8; PAGE_SIZE]>>,
-    /// A hash of each message, by key and counter.
-    seen: BTreeMap<(u8, u64), u64>,
-}
-
-impl Mailbox {
-    pub(super) const fn new() -> Self {
-        Self {
-            answer: None,
-            seen: BTreeMap::new(),
-        }
-    }
-
-    /// Holds a message against those with the same key and counter.
-    fn look(&mut self, message: &[u8; PAGE_SIZE]) -> Result<(), Breach> {
-        let Ok((header, _)) = Header::read_from_prefix(message) else {
-            return Ok(());
-        };
-        let key = (header.msg_vmpck, header.msg_seqno);
-        let size = HEADER_SIZE + usize::from(header.msg_size).min(MAX_PAYLOAD);
-        let hash = hash(&message[..size]);
-        match self.seen.get(&key) {
-            Some(&known) if known != hash => Err(Breach::CounterUsedTwice {
-                vmpck: key.0,
-                counter: key.1,
-            }),
-            None if self.seen.len() < MOST_MESSAGES => {
-                self.seen.insert(key, hash);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// FNV-1a. The messages are not made to collide.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-    })
-}
 
 /// Reads a page that the guest shares.
 fn read<S: HostServices>(gpa: u64, services: &mut S) -> Option<Box<[u8; PAGE_SIZE]>> {
@@ -190,36 +141,9 @@ fn truncate(message: &mut [u8; PAGE_SIZE]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::mailbox::tests::message;
     use super::*;
     use alloc::vec::Vec;
-    use zerocopy::{FromZeros, IntoBytes};
-
-    fn message(counter: u64, byte: u8) -> [u8; PAGE_SIZE] {
-        let mut header = Header::new_zeroed();
-        header.msg_seqno = counter;
-        header.msg_size = 16;
-        let mut page = [0; PAGE_SIZE];
-        page[..HEADER_SIZE].copy_from_slice(header.as_bytes());
-        page[HEADER_SIZE..][..16].fill(byte);
-        page
-    }
-
-    #[test]
-    fn a_counter_is_for_one_text() {
-        let mut mailbox = Mailbox::new();
-        assert_eq!(mailbox.look(&message(1, 1)), Ok(()));
-        assert_eq!(mailbox.look(&message(1, 1)), Ok(()), "sent again");
-        assert_eq!(mailbox.look(&message(3, 2)), Ok(()));
-        let breach = Breach::CounterUsedTwice {
-            vmpck: 0,
-            counter: 1,
-        };
-        assert_eq!(mailbox.look(&message(1, 2)), Err(breach));
-        // What lies behind the message is none of it.
-        let mut longer = message(3, 2);
-        longer[PAGE_SIZE - 1] = 1;
-        assert_eq!(mailbox.look(&longer), Ok(()));
-    }
 
     #[test]
     fn corruption_hits_what_is_authenticated() {

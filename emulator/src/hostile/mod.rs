@@ -14,6 +14,8 @@
 //! | `engine` | which rule acts, and how often each did |
 //! | `vmgexit` | in place of [`crate::snp::ghcb::handle_vmgexit`] |
 //! | `page_state`, `firmware`, `answer` | lists of pages, messages, and how an answer is written |
+//! | `mailbox` | messages to the firmware, as the host remembers them |
+//! | `exits` | at any exit ([`Engine::at_exit`]) |
 //! | `launch` | what the image's parameters say |
 //! | `trick` | what only the bare-metal half can do: pages, registers, interrupts |
 //!
@@ -24,9 +26,11 @@ pub mod action;
 mod answer;
 pub mod engine;
 pub mod event;
+mod exits;
 mod firmware;
 pub mod language;
 pub mod launch;
+mod mailbox;
 mod page_state;
 pub mod random;
 pub mod trick;

@@ -50,9 +50,6 @@ bare_metal!(
     vcpu,
 );
 
-#[cfg(target_os = "none")]
-use start::application_processor;
-
 /// The image exists for `x86_64-unknown-none`; built for the host it says so.
 #[cfg(not(target_os = "none"))]
 fn main() {

@@ -9,7 +9,7 @@ use emulator_defs::trace::Kind;
 use crate::diary::Exit;
 use crate::end_of_run::{end_run, say, stop};
 use crate::host::instructions::{clgi, rdtsc, stgi, wait_for_interrupt};
-use crate::host::apic;
+use crate::host::time;
 use crate::machine::{Machine, Request, State, take_interrupts};
 use crate::svm::enter;
 use crate::tracing::Event;
@@ -111,7 +111,7 @@ impl Vcpu {
         let deadline = self.next_deadline();
         if deadline != self.armed {
             self.armed = deadline;
-            apic::start_timer_at(deadline, now);
+            time::start_timer_at(deadline, now);
         }
     }
 

@@ -27,7 +27,7 @@ extern "sysv64" fn boot_main(_start_info: u32) -> ! {
     host::log::initialize();
     heap::initialize();
     let processor = Processor::create(0);
-    processor.activate();
+    traps::activate(processor);
     // SAFETY: the stack was made for this processor and nobody else uses it.
     unsafe { continue_on_stack(processor.stack_top(), bootstrap) }
 }
@@ -80,7 +80,7 @@ extern "sysv64" fn bootstrap() -> ! {
             needed >> 20
         )),
     };
-    if let Err(index) = smp::start_all(config.cpus) {
+    if let Err(index) = smp::start_all(config.cpus, application_processor) {
         refuse(format_args!(
             "vCPU {index} has no processor: for {} vCPUs QEMU's -smp is one more",
             config.cpus
@@ -100,7 +100,7 @@ extern "sysv64" fn bootstrap() -> ! {
 }
 
 /// Entry of the processor of vCPU `index`, from `host::smp`.
-pub(crate) fn application_processor(index: u32) -> ! {
+fn application_processor(index: u32) -> ! {
     match Machine::get() {
         Some(machine) => run::run(machine, index),
         None => halt_forever(),

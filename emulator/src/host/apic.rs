@@ -4,8 +4,7 @@
 use emulator::devices::{LogicalId, RealLapic};
 
 use super::physical::{read_volatile, write_volatile};
-use super::time;
-use super::traps::{VECTOR_KICK, VECTOR_SPURIOUS, VECTOR_TIMER};
+use super::vectors::{VECTOR_KICK, VECTOR_SPURIOUS, VECTOR_TIMER};
 
 const BASE: u64 = 0xFEE0_0000;
 const ID: u64 = BASE + 0x20;
@@ -93,18 +92,6 @@ pub(crate) fn start_timer(ticks: u32) {
 /// What is left of the ticks.
 pub(crate) fn timer_ticks() -> u32 {
     get(TIMER_CURRENT)
-}
-
-/// Raises [`VECTOR_TIMER`] at or somewhat after the time-stamp `deadline`; `None` stops the timer.
-/// A deadline out of reach of the timer comes early, and whoever waits asks again.
-pub(crate) fn start_timer_at(deadline: Option<u64>, now: u64) {
-    match deadline {
-        None => start_timer(0),
-        Some(deadline) => {
-            let ticks = time::tsc_to_timer(deadline.saturating_sub(now));
-            start_timer(u32::try_from(ticks).unwrap_or(u32::MAX).max(1));
-        }
-    }
 }
 
 /// The local APIC of the processor that uses it.

@@ -9,7 +9,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::heap;
 use super::instructions::wrmsr;
-use super::traps;
 
 /// Bytes of a processor's main stack.
 const STACK_SIZE: u64 = 256 << 10;
@@ -114,8 +113,9 @@ impl Processor {
         self.stack_top
     }
 
-    /// Loads the tables of this processor; from here on traps are handled.
-    pub(crate) fn activate(&'static self) {
+    /// Loads segments and stacks of this processor, which executes this.
+    /// [`super::traps::activate`] does, and adds the handlers.
+    pub(super) fn load_segments(&'static self) {
         let gdtr: (u16, [u8; 8]) = (
             size_of_val(&self.gdt) as u16 - 1,
             (self.gdt.as_ptr() as u64).to_le_bytes(),
@@ -130,7 +130,6 @@ impl Processor {
             asm!("ltr {:x}", in(reg) TSS_SELECTOR, options(nostack));
             wrmsr(MSR_GS_BASE, self as *const Self as u64);
         }
-        traps::load();
     }
 
     /// Notes that `vector` was taken. Called by the interrupt handler.

@@ -19,3 +19,4 @@ pub(crate) mod rtc;
 pub(crate) mod smp;
 pub(crate) mod time;
 pub(crate) mod traps;
+pub(crate) mod vectors;

@@ -9,10 +9,12 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use spin::Once;
+
 use super::boot::TRAMPOLINE;
 use super::cpu::Processor;
-use super::instructions::rdtsc;
-use super::{apic, physical, time};
+use super::instructions::{halt_forever, rdtsc};
+use super::{apic, physical, time, traps};
 
 unsafe extern "C" {
     static boot_trampoline: u8;
@@ -26,11 +28,14 @@ const FIRST_ID: u8 = 0xFE;
 
 /// Processors that have arrived in Rust, the first one not counted.
 static ARRIVED: AtomicU32 = AtomicU32::new(0);
+/// With what they go on.
+static RUN: Once<fn(u32) -> !> = Once::new();
 
 /// Starts a processor for each of `count` vCPUs, one after the other. QEMU's processor `n + 1` is
 /// that of vCPU `n`, and its real APIC id becomes `n`, so that messages of devices find it. Each
-/// of them calls `crate::application_processor`. Says which vCPU's did not come.
-pub(crate) fn start_all(count: u32) -> Result<(), u32> {
+/// of them goes on with `run` of that number. Says which vCPU's did not come.
+pub(crate) fn start_all(count: u32, run: fn(u32) -> !) -> Result<(), u32> {
+    RUN.call_once(|| run);
     let code = &raw const boot_trampoline as u64;
     let length = &raw const boot_trampoline_end as u64 - code;
     physical::copy(code, TRAMPOLINE, length as usize);
@@ -61,9 +66,12 @@ pub(crate) fn start_all(count: u32) -> Result<(), u32> {
 extern "sysv64" fn boot_ap_main(processor: *const Processor) -> ! {
     // SAFETY: `start_all` passes the block that it made for this processor; it is never freed.
     let processor: &'static Processor = unsafe { &*processor };
-    processor.activate();
+    traps::activate(processor);
     apic::initialize();
     apic::set_id(processor.index() as u8);
     ARRIVED.fetch_add(1, Ordering::SeqCst);
-    crate::application_processor(processor.index())
+    match RUN.get() {
+        Some(run) => run(processor.index()),
+        None => halt_forever(),
+    }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Rates of the time-stamp counter and of the local APIC's timer, measured once against the HPET,
-//! which says its own rate.
+//! which says its own rate; and that timer, set by the counter.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,9 +28,21 @@ pub(crate) fn tsc_hz() -> u64 {
 }
 
 /// Ticks of the local APIC's timer, rounded up, that take as long as `tsc` ticks of the TSC.
-pub(crate) fn tsc_to_timer(tsc: u64) -> u64 {
+fn tsc_to_timer(tsc: u64) -> u64 {
     let product = u128::from(tsc) * u128::from(TIMER_PER_TSC.load(Ordering::Relaxed));
     u64::try_from((product >> 32) + 1).unwrap_or(u64::MAX)
+}
+
+/// Raises the timer's vector at or somewhat after the time-stamp `deadline`; `None` stops the timer.
+/// A deadline out of reach of the timer comes early, and whoever waits asks again.
+pub(crate) fn start_timer_at(deadline: Option<u64>, now: u64) {
+    match deadline {
+        None => apic::start_timer(0),
+        Some(deadline) => {
+            let ticks = tsc_to_timer(deadline.saturating_sub(now));
+            apic::start_timer(u32::try_from(ticks).unwrap_or(u32::MAX).max(1));
+        }
+    }
 }
 
 /// The three counters at one moment.

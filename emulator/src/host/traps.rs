@@ -12,15 +12,7 @@ use spin::Once;
 use super::apic;
 use super::cpu::{CODE_SELECTOR, IST_DOUBLE_FAULT, IST_NMI, Processor};
 use super::instructions::halt_forever;
-
-/// Vector by which one processor makes another look at its requests.
-pub(crate) const VECTOR_KICK: u8 = 0x1C;
-/// Vector of the real local APIC's timer.
-pub(crate) const VECTOR_TIMER: u8 = 0x1E;
-/// Spurious vector of the real local APIC.
-pub(crate) const VECTOR_SPURIOUS: u8 = 0x1F;
-/// First vector that is a guest's.
-const FIRST_GUEST_VECTOR: u8 = 0x20;
+use super::vectors::{FIRST_GUEST_VECTOR, VECTOR_KICK, VECTOR_SPURIOUS, VECTOR_TIMER};
 
 const VECTOR_NMI: u64 = 2;
 const VECTOR_DOUBLE_FAULT: usize = 8;
@@ -144,8 +136,14 @@ fn build() -> Table {
     table
 }
 
+/// Loads the tables of `processor`, which executes this; from here on its traps are handled.
+pub(crate) fn activate(processor: &'static Processor) {
+    processor.load_segments();
+    load();
+}
+
 /// Loads the interrupt descriptor table on this processor.
-pub(crate) fn load() {
+fn load() {
     let table = TABLE.call_once(build);
     let mut pointer = [0_u8; 10];
     pointer[..2].copy_from_slice(&(size_of::<Table>() as u16 - 1).to_le_bytes());

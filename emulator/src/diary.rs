@@ -4,11 +4,10 @@
 use alloc::collections::BTreeMap;
 
 use emulator_defs::config::LINE_STATISTICS;
-use snp_defs::exit;
+use snp_defs::VMPL_COUNT;
 
 use crate::host::log;
-use crate::machine::VMPLS;
-use crate::end_of_run::say;
+use crate::report::{exit_name, say};
 
 /// Exits that are remembered.
 const REMEMBERED: usize = 24;
@@ -46,50 +45,19 @@ pub(crate) struct Diary {
     last: [Exit; REMEMBERED],
     next: usize,
     /// Exits by VMPL and code: how many, and the emulator's ticks for them.
-    exits: [BTreeMap<u64, Sum>; VMPLS],
+    exits: [BTreeMap<u64, Sum>; VMPL_COUNT],
     /// VMGEXIT requests by VMPL and code; MSR protocol codes are below 0x1000.
-    requests: [BTreeMap<u64, Sum>; VMPLS],
+    requests: [BTreeMap<u64, Sum>; VMPL_COUNT],
     /// Ticks in the guest, by VMPL.
-    pub(crate) guest_ticks: [u64; VMPLS],
+    pub(crate) guest_ticks: [u64; VMPL_COUNT],
     /// Ticks in the emulator, idle time left out, by the VMPL that it served.
-    pub(crate) emulator_ticks: [u64; VMPLS],
+    pub(crate) emulator_ticks: [u64; VMPL_COUNT],
     /// Ticks asleep.
     pub(crate) idle_ticks: u64,
     /// Ticks of VMPL0 when a less privileged VMPL was first entered.
     pub(crate) until_guest: Option<u64>,
     /// VMPL0's intervals, by RAX and RCX of the caller.
     intervals: BTreeMap<(u64, u64), Intervals>,
-}
-
-/// The name of an exit code, for people.
-pub(crate) fn exit_name(code: u64) -> &'static str {
-    match code {
-        exit::CR0_WRITE => "write of CR0",
-        0x20..=0x2F => "read of a debug register",
-        0x30..=0x3F => "write of a debug register",
-        exit::UD => "#UD",
-        exit::INTR => "interrupt",
-        exit::NMI => "NMI",
-        exit::VINTR => "interrupt window",
-        exit::RDPMC => "RDPMC",
-        exit::CPUID => "CPUID",
-        exit::IRET => "IRET",
-        exit::INVD => "INVD",
-        exit::HLT => "HLT",
-        exit::INVLPGA => "INVLPGA",
-        exit::IOIO => "port I/O",
-        exit::MSR => "MSR",
-        exit::SHUTDOWN => "shutdown",
-        exit::VMMCALL => "VMMCALL or VMGEXIT",
-        0x80 | 0x82..=0x86 => "SVM instruction",
-        exit::WBINVD => "WBINVD",
-        exit::MONITOR => "MONITOR",
-        exit::MWAIT => "MWAIT",
-        exit::XSETBV => "XSETBV",
-        exit::NPF => "nested page fault",
-        exit::INVALID | 0xFFFF_FFFF => "invalid state",
-        _ => "other",
-    }
 }
 
 /// How many, and how long together.
@@ -129,10 +97,10 @@ impl Diary {
                 ghcb: 0,
             }; REMEMBERED],
             next: 0,
-            exits: [const { BTreeMap::new() }; VMPLS],
-            requests: [const { BTreeMap::new() }; VMPLS],
-            guest_ticks: [0; VMPLS],
-            emulator_ticks: [0; VMPLS],
+            exits: [const { BTreeMap::new() }; VMPL_COUNT],
+            requests: [const { BTreeMap::new() }; VMPL_COUNT],
+            guest_ticks: [0; VMPL_COUNT],
+            emulator_ticks: [0; VMPL_COUNT],
             idle_ticks: 0,
             until_guest: None,
             intervals: BTreeMap::new(),
@@ -213,7 +181,7 @@ impl Diary {
 
     /// Adds another diary's sums to this one.
     pub(crate) fn add(&mut self, other: &Self) {
-        for vmpl in 0..VMPLS {
+        for vmpl in 0..VMPL_COUNT {
             for (code, sum) in &other.exits[vmpl] {
                 add(&mut self.exits[vmpl], *code, *sum);
             }
@@ -252,7 +220,7 @@ impl Diary {
                 self.until_guest.map_or(-1, |ticks| ticks as i64),
             ),
         );
-        for vmpl in 0..VMPLS {
+        for vmpl in 0..VMPL_COUNT {
             if self.exits[vmpl].is_empty() {
                 continue;
             }

@@ -12,10 +12,10 @@ use snp_defs::msr;
 use snp_defs::rmp::{RmpAttributes, RmpResult, RmpSize};
 use snp_defs::vmsa::EFER_SVME;
 
-use crate::end_of_run::say;
 use crate::guest_memory::GuestMemory;
 use crate::host::instructions::rdtsc;
 use crate::host::physical;
+use crate::report::say;
 use crate::vcpu::{Level, Vcpu};
 
 const UD: u8 = 6;

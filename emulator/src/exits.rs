@@ -16,16 +16,17 @@ use emulator::snp::rule::Rule;
 use emulator_defs::exit::RunEnd;
 use emulator_defs::layout::{C_BIT, ISA_RANGE};
 use emulator_defs::trace::Kind;
+use snp_defs::VMPL_COUNT;
 use snp_defs::exit;
 use snp_defs::ghcb::Ghcb;
 use snp_defs::rmp::RmpSize;
 
-use crate::end_of_run::{end_run, say, say_registers};
+use crate::end_of_run::end_run;
 use crate::guest_memory::{GuestMemory, View};
 use crate::host::instructions::rdtsc;
 use crate::linear::Linear;
-use crate::machine::VMPLS;
 use crate::npt::Rights;
+use crate::report::{self, say, say_registers};
 use crate::services::Services;
 use crate::tracing::Event;
 use crate::vcpu::{Call, RunState, Vcpu};
@@ -308,7 +309,7 @@ impl Vcpu {
 
     /// The state of the protocol, and the services for it.
     fn protocol(&mut self, vmpl: u8) -> (&mut ghcb::Level, Services<'_>) {
-        let present: [bool; VMPLS] = core::array::from_fn(|n| self.has_vmsa(n));
+        let present: [bool; VMPL_COUNT] = core::array::from_fn(|n| self.has_vmsa(n));
         let (machine, shared) = (self.machine, self.shared);
         let level = &mut self.levels[usize::from(vmpl)];
         let restricted = level.restricted();
@@ -371,7 +372,7 @@ impl Vcpu {
             Outcome::ResetHold => self.level(vmpl).run_state = RunState::ResetHold,
             Outcome::RunVmpl(target) => self.run_vmpl(vmpl, target),
             Outcome::Terminate(termination) => self.end(vmpl, RunEnd::Terminated, |_| {
-                let (owner, meaning) = crate::reasons::in_words(termination);
+                let (owner, meaning) = report::reason(termination);
                 say(format_args!(
                     "VMPL{vmpl} asked to be terminated: reason set {}, code {}: {owner}: {meaning}",
                     termination.set, termination.code,

@@ -13,6 +13,7 @@ use emulator::snp::firmware::Guest;
 use emulator::snp::rmp::{Change, Rmp};
 use emulator_defs::layout::EMULATOR_END;
 use emulator_defs::trace::Kind;
+use snp_defs::VMPL_COUNT;
 use spin::{Mutex, Once};
 
 use crate::access_cache::{AccessCache, Generation};
@@ -27,16 +28,13 @@ use crate::npt::NestedTables;
 use crate::svm::maps::Maps;
 use crate::tracing::{Event, Tracer};
 
-/// VMPLs of a vCPU.
-pub(crate) const VMPLS: usize = 4;
-
 /// The machine.
 pub(crate) struct Machine {
     pub(crate) config: Config,
     pub(crate) memory: GuestMemory,
     pub(crate) rmp: Rmp<'static>,
     /// Nested tables, one set for each VMPL.
-    pub(crate) tables: [NestedTables; VMPLS],
+    pub(crate) tables: [NestedTables; VMPL_COUNT],
     pub(crate) maps: Maps,
     pub(crate) bus: Bus<Ports, Mmio>,
     pub(crate) cpuid: Policy,
@@ -205,7 +203,7 @@ pub(crate) struct Shared {
     requests: AtomicU32,
     /// Exits so far.
     pub(crate) exits: AtomicU64,
-    pub(crate) levels: [SharedLevel; VMPLS],
+    pub(crate) levels: [SharedLevel; VMPL_COUNT],
     /// Whether an interrupt of a device or a message of another vCPU could wake it, as far as it is
     /// idle.
     pub(crate) wakeable: AtomicBool,

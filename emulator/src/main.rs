@@ -12,8 +12,8 @@
 //! | `start`, `loader` | from the first line of Rust to the first vCPU |
 //! | `machine`, `vcpu`, `registers` | what all vCPUs share, and what each has for itself |
 //! | `run`, `exits`, `execute`, `services` | the loop: enter, serve the exit, enter again |
-//! | `hostile_host` | what a hostile host does to pages and vCPUs, by its script |
-//! | `diary`, `end_of_run`, `reasons`, `tracing` | what is told about a run |
+//! | `hostile_host`, `misbehave` | what a hostile host keeps in mind, and does to pages and vCPUs |
+//! | `diary`, `report`, `end_of_run`, `tracing` | what is told about a run |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 /// Declares modules that exist on bare metal only.
@@ -39,9 +39,10 @@ bare_metal!(
     linear,
     loader,
     machine,
+    misbehave,
     npt,
-    reasons,
     registers,
+    report,
     run,
     services,
     start,

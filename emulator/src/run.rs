@@ -7,10 +7,11 @@ use emulator_defs::exit::RunEnd;
 use emulator_defs::trace::Kind;
 
 use crate::diary::Exit;
-use crate::end_of_run::{end_run, say, stop};
+use crate::end_of_run::{end_run, stop};
 use crate::host::instructions::{clgi, rdtsc, stgi, wait_for_interrupt};
 use crate::host::time;
 use crate::machine::{Machine, Request, State, take_interrupts};
+use crate::report::say;
 use crate::svm::enter;
 use crate::tracing::Event;
 use crate::vcpu::Vcpu;

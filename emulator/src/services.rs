@@ -10,15 +10,17 @@ use emulator::snp::ghcb::{
 use emulator::snp::rmp::HostError;
 use emulator_defs::exit::RunEnd;
 use emulator_defs::trace::Kind;
+use snp_defs::VMPL_COUNT;
 use snp_defs::rmp::RmpSize;
 use zerocopy::IntoBytes;
 
-use crate::end_of_run::{end_run, say};
+use crate::end_of_run::end_run;
 use crate::guest_memory::View;
 use crate::host::apic;
 use crate::host::instructions::{cpuid, rdtsc};
 use crate::host::physical;
-use crate::machine::{Machine, Order, Request, Shared, VMPLS};
+use crate::machine::{Machine, Order, Request, Shared};
+use crate::report::say;
 use crate::tracing::Event;
 
 /// The x2APIC register that takes interprocessor interrupts.
@@ -33,7 +35,7 @@ pub(crate) struct Services<'a> {
     pub(crate) lapic: &'a mut Lapic<'static>,
     pub(crate) nmi_masked: &'a mut bool,
     /// Which VMPLs of the vCPU have a VMSA.
-    pub(crate) present: [bool; VMPLS],
+    pub(crate) present: [bool; VMPL_COUNT],
 }
 
 impl Services<'_> {

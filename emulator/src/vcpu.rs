@@ -8,12 +8,13 @@ use emulator::snp::refusal::Refusal;
 use emulator::snp::vmsa;
 use emulator::vmcb::{Gprs, event, intercept1, vintr};
 use emulator_defs::trace::Kind;
+use snp_defs::VMPL_COUNT;
 use snp_defs::vmsa::sev_features;
 
 use crate::guest_memory::View;
 use crate::host::physical;
 use crate::hostile_host::Stepping;
-use crate::machine::{Machine, Order, Shared, VMPLS};
+use crate::machine::{Machine, Order, Shared};
 use crate::svm::block::Block;
 use crate::svm::enter::HostState;
 use crate::tracing::Event;
@@ -75,7 +76,7 @@ pub(crate) struct Call {
 pub(crate) struct Vcpu {
     pub(crate) machine: &'static Machine,
     pub(crate) shared: &'static Shared,
-    pub(crate) levels: [Level; VMPLS],
+    pub(crate) levels: [Level; VMPL_COUNT],
     /// The level whose registers are in the processor.
     pub(crate) loaded: Option<u8>,
     pub(crate) host: HostState,
@@ -377,7 +378,7 @@ impl Vcpu {
 
     /// Carries out orders of AP creation.
     pub(crate) fn take_orders(&mut self) {
-        for vmpl in 0..VMPLS as u8 {
+        for vmpl in 0..VMPL_COUNT as u8 {
             let order = self.shared.levels[usize::from(vmpl)].order.lock().take();
             match order {
                 None => {}
@@ -485,10 +486,10 @@ impl Vcpu {
 
     /// The level that runs next: of those that would, the most privileged.
     pub(crate) fn schedule(&mut self, now: u64) -> Option<u8> {
-        for vmpl in 0..VMPLS as u8 {
+        for vmpl in 0..VMPL_COUNT as u8 {
             self.poll(vmpl, now);
         }
-        (0..VMPLS as u8).find(|&vmpl| {
+        (0..VMPL_COUNT as u8).find(|&vmpl| {
             let level = &self.levels[usize::from(vmpl)];
             level.vmsa.is_some() && level.run_state == RunState::Runnable
         })

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The emulated SEV-SNP machine, as far as it is logic: what the processor, its security firmware,
 //! the interrupt controllers and an honest or hostile host do. It runs in tests on any host; the
-//! binary of this package adds the hardware that it runs on.
+//! binary of this package, in `bare_metal/`, adds the hardware that it runs on.
 //!
 //! * **Specification first.** A number or a rule cites where it is written; what no specification
 //!   says is what KVM does. What can't be had under QEMU's TCG is listed in `docs/` as a deviation.

@@ -15,10 +15,10 @@ use emulator_defs::trace::{Kind, Record, page_op};
 use snp_defs::exit;
 use snp_defs::ghcb::Ghcb;
 
-use crate::diary::Exit;
 use crate::host::cpu::Processor;
 use crate::host::instructions::rdtsc;
 use crate::host::{ivshmem, time};
+use crate::records::diary::Exit;
 use crate::svm::enter::Times;
 
 /// The trace of a run, or none.
@@ -129,10 +129,7 @@ impl Tracer {
 fn request(vmpl: u8, asked: u64, mut read: impl FnMut(usize) -> u64) -> Event {
     let info1 = read(offset_of!(Ghcb, sw_exit_info1));
     let (is_write, b) = match asked {
-        exit::MSR => (
-            info1 & 1 != 0,
-            read(offset_of!(Ghcb, rcx)) & 0xFFFF_FFFF,
-        ),
+        exit::MSR => (info1 & 1 != 0, read(offset_of!(Ghcb, rcx)) & 0xFFFF_FFFF),
         exit::CPUID => (false, read(offset_of!(Ghcb, rax)) & 0xFFFF_FFFF),
         _ => (false, info1),
     };
@@ -184,9 +181,7 @@ impl Tracing {
             b,
         };
         let kind = injected & event::TYPE_MASK;
-        if injected & event::VALID != 0
-            && matches!(kind, event::TYPE_NMI | event::TYPE_EXCEPTION)
-        {
+        if injected & event::VALID != 0 && matches!(kind, event::TYPE_NMI | event::TYPE_EXCEPTION) {
             let exception = event(injected as u16 & 0xFF, injected >> 32, 0);
             self.span(Kind::Exception, times.entry, times.entry, exception);
         }
@@ -222,7 +217,9 @@ impl Tracing {
             ChangeKind::Adjusted { .. } => page_op::ADJUST,
         };
         let event = Event {
-            vmpl: self.serving().map_or(0, |vmpl| vmpl.load(Ordering::Relaxed)),
+            vmpl: self
+                .serving()
+                .map_or(0, |vmpl| vmpl.load(Ordering::Relaxed)),
             small,
             a: change.gpa,
             b: change.size.bytes(),

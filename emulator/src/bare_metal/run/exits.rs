@@ -22,13 +22,13 @@ use snp_defs::ghcb::Ghcb;
 use snp_defs::rmp::RmpSize;
 
 use crate::end_of_run::end_run;
-use crate::guest_memory::{GuestMemory, View};
 use crate::host::instructions::rdtsc;
-use crate::linear::Linear;
-use crate::npt::Rights;
-use crate::report::{self, say, say_registers};
-use crate::services::Services;
-use crate::tracing::Event;
+use crate::memory::backings::{GuestMemory, View};
+use crate::memory::npt::Rights;
+use crate::records::report::{self, say, say_registers};
+use crate::records::tracing::Event;
+use crate::run::services::Services;
+use crate::vcpu::linear::Linear;
 use crate::vcpu::{Call, RunState, Vcpu};
 
 const EXIT_SOFTWARE_INTERRUPT: u64 = 0x75;
@@ -149,12 +149,7 @@ impl Vcpu {
         // What was interrupted by this executes again or is lost with it: a #VC at the delivery of
         // an event would be a double fault, and there is no guest that lives with one.
         let interrupted = level.reinject;
-        let result = exception::deliver(
-            &mut level.block.save,
-            &linear,
-            exception::VC,
-            code as u32,
-        );
+        let result = exception::deliver(&mut level.block.save, &linear, exception::VC, code as u32);
         let why = match (result, interrupted) {
             (Ok(()), None) => return,
             (Ok(()), Some(event)) => Err(event),
@@ -175,16 +170,14 @@ impl Vcpu {
     }
 
     fn undeliverable(&self, vmpl: u8, code: u64, why: Result<Undeliverable, u64>) -> ! {
-        self.end(vmpl, RunEnd::Shutdown, |_| {
-            match why {
-                Ok(why) => say(format_args!(
-                    "VMPL{vmpl} can't take #VC with error code {code:#x}: {why}"
-                )),
-                Err(event) => say(format_args!(
-                    "VMPL{vmpl} gets #VC with error code {code:#x} while event {event:#x} is \
+        self.end(vmpl, RunEnd::Shutdown, |_| match why {
+            Ok(why) => say(format_args!(
+                "VMPL{vmpl} can't take #VC with error code {code:#x}: {why}"
+            )),
+            Err(event) => say(format_args!(
+                "VMPL{vmpl} gets #VC with error code {code:#x} while event {event:#x} is \
                      delivered to it"
-                )),
-            }
+            )),
         })
     }
 
@@ -223,7 +216,9 @@ impl Vcpu {
             }
             Decision::Host(duty) => self.serve_duty(vmpl, gpa, duty),
             // ROMs, which a kernel maps as devices: nothing answers there.
-            Decision::Violation(Rule::SharedAccessToUnshared { gpa }) if ISA_RANGE.contains(&gpa) => {
+            Decision::Violation(Rule::SharedAccessToUnshared { gpa })
+                if ISA_RANGE.contains(&gpa) =>
+            {
                 self.raise_vc(vmpl, exit::NPF);
             }
             Decision::NotValidated => self.raise_vc(vmpl, exit::PAGE_NOT_VALIDATED),
@@ -231,11 +226,7 @@ impl Vcpu {
             Decision::Mmio => self.end(vmpl, RunEnd::RuleViolation, |_| {
                 say(format_args!(
                     "VMPL{vmpl} {} at {gpa:#x}, where no memory is",
-                    if table {
-                        "has page tables"
-                    } else {
-                        "executes"
-                    }
+                    if table { "has page tables" } else { "executes" }
                 ));
             }),
             Decision::Violation(rule) => self.violation(vmpl, &rule),
@@ -361,9 +352,7 @@ impl Vcpu {
         let mut tricks = Vec::new();
         let outcome = match &machine.hostile {
             None => ghcb::handle_vmgexit(level, &mut services),
-            Some(host) => {
-                hostile::handle_vmgexit(host.engine(), level, &mut services, &mut tricks)
-            }
+            Some(host) => hostile::handle_vmgexit(host.engine(), level, &mut services, &mut tricks),
         };
         self.perform(vmpl, tricks);
         machine.tracer.since(Kind::Vmgexit, started, event);

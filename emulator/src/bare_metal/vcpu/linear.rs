@@ -6,10 +6,10 @@ use emulator::exception::LinearMemory;
 use emulator::paging::{Fault, Mode, Tables, Translation, translate};
 use emulator::snp::rmp::{Access, Decision};
 
-use crate::access_cache::{AccessCache, Key};
-use crate::guest_memory::{GuestMemory, View};
 use crate::host::physical;
 use crate::machine::Machine;
+use crate::memory::access_cache::{AccessCache, Key};
+use crate::memory::backings::{GuestMemory, View};
 
 /// The memory of a level in its current mode.
 pub(crate) struct Linear<'a> {

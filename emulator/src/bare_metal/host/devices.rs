@@ -3,8 +3,8 @@
 
 use emulator::devices::{PhysIo, PortIo, Width};
 
-use crate::host::instructions::{in8, in16, in32, out8, out16, out32};
-use crate::host::physical::{read_volatile, write_volatile};
+use super::instructions::{in8, in16, in32, out8, out16, out32};
+use super::physical::{read_volatile, write_volatile};
 
 /// QEMU's I/O ports.
 #[derive(Debug, Clone, Copy)]

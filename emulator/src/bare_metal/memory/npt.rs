@@ -14,9 +14,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use snp_defs::rmp::{Permissions, RmpSize};
 
-use crate::guest_memory::View;
 use crate::host::heap::HIGH;
 use crate::host::physical;
+use crate::memory::backings::View;
 
 const PRESENT: u64 = 1 << 0;
 const WRITABLE: u64 = 1 << 1;
@@ -185,12 +185,7 @@ fn descend(entry: &AtomicU64) -> u64 {
         return current & ADDRESS;
     }
     let new = new_table();
-    match entry.compare_exchange(
-        current,
-        new | TABLE,
-        Ordering::AcqRel,
-        Ordering::Acquire,
-    ) {
+    match entry.compare_exchange(current, new | TABLE, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => new,
         Err(winner) => winner & ADDRESS,
     }

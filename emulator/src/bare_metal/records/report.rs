@@ -101,5 +101,10 @@ pub(crate) fn reason(termination: Termination) -> (&'static str, &'static str) {
         _ => ("nobody known", &[]),
     };
     let meaning = meanings.get(usize::from(termination.code));
-    (owner, meaning.copied().unwrap_or("a reason that is not in its table"))
+    (
+        owner,
+        meaning
+            .copied()
+            .unwrap_or("a reason that is not in its table"),
+    )
 }

@@ -15,10 +15,10 @@ use snp_defs::launch::KVM_VMSA_GPA;
 use snp_defs::rmp::{Permissions, RmpSize};
 use zerocopy::IntoBytes;
 
-use crate::guest_memory::View;
 use crate::host::instructions::cpuid;
 use crate::host::physical;
 use crate::machine::{Machine, Order};
+use crate::memory::backings::View;
 
 /// No rights for VMPL1 to VMPL3, as KVM launches.
 const NO_RIGHTS: [Permissions; 3] = [Permissions::empty(); 3];
@@ -46,7 +46,9 @@ impl fmt::Display for Refused {
             Self::Firmware(Some(gpa), status) => {
                 write!(f, "the firmware refuses the page at {gpa:#x}: {status:?}")
             }
-            Self::Firmware(None, status) => write!(f, "the firmware refuses the launch: {status:?}"),
+            Self::Firmware(None, status) => {
+                write!(f, "the firmware refuses the launch: {status:?}")
+            }
             Self::Memory(gpa) => write!(f, "the image requires memory at {gpa:#x}: none is there"),
         }
     }
@@ -66,8 +68,8 @@ struct Loader<'a> {
 /// Launches the image: afterwards vCPU 0 has the order to run its VMSA.
 pub(crate) fn load(machine: &'static Machine, file: &[u8]) -> Result<(), Refused> {
     let image = Image::parse(file).map_err(Refused::Image)?;
-    let launch =
-        Launch::start(image.policy(), machine.config.seed).map_err(|status| Refused::Firmware(None, status))?;
+    let launch = Launch::start(image.policy(), machine.config.seed)
+        .map_err(|status| Refused::Firmware(None, status))?;
     let mut loader = Loader {
         machine,
         launch,
@@ -201,12 +203,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    fn context(
-        &mut self,
-        gpa: u64,
-        vp_index: u16,
-        vmsa: &[u8; PAGE_SIZE],
-    ) -> Result<(), Refused> {
+    fn context(&mut self, gpa: u64, vp_index: u16, vmsa: &[u8; PAGE_SIZE]) -> Result<(), Refused> {
         let digest = contents_digest(vmsa);
         if gpa == KVM_VMSA_GPA {
             self.launch.update_vmsa(digest);

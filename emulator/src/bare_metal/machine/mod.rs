@@ -2,6 +2,8 @@
 //! What all vCPUs share: memory, its reverse map and nested tables, devices, firmware, and the part
 //! of each vCPU that others may touch.
 
+pub(crate) mod hostile_host;
+
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -16,17 +18,17 @@ use emulator_defs::trace::Kind;
 use snp_defs::VMPL_COUNT;
 use spin::{Mutex, Once};
 
-use crate::access_cache::{AccessCache, Generation};
-use crate::devices_host::{Mmio, Ports};
-use crate::diary::Diary;
-use crate::guest_memory::{GuestMemory, View};
+use crate::host::devices::{Mmio, Ports};
 use crate::host::heap::HIGH;
 use crate::host::instructions::{interrupt_window, rdtsc};
 use crate::host::{apic, rtc, time};
-use crate::hostile_host::HostileHost;
-use crate::npt::NestedTables;
+use crate::machine::hostile_host::HostileHost;
+use crate::memory::access_cache::{AccessCache, Generation};
+use crate::memory::backings::{GuestMemory, View};
+use crate::memory::npt::NestedTables;
+use crate::records::diary::Diary;
+use crate::records::tracing::{Event, Tracer};
 use crate::svm::maps::Maps;
-use crate::tracing::{Event, Tracer};
 
 /// The machine.
 pub(crate) struct Machine {

@@ -199,7 +199,6 @@ impl GuestMemory {
             }
         }
     }
-
 }
 
 /// Fresh words in [`HIGH`], all zero.

@@ -5,17 +5,17 @@
 use emulator::decode::Operation;
 use emulator::paging::{CR0_PG, CR4_PAE, EFER_LMA, Fault, Translation};
 use emulator::snp::cpuid;
-use emulator::vmcb::event;
 use emulator::snp::rmp::{Caller, Instruction, Operand};
+use emulator::vmcb::event;
 use snp_defs::exit;
 use snp_defs::msr;
 use snp_defs::rmp::{RmpAttributes, RmpResult, RmpSize};
 use snp_defs::vmsa::EFER_SVME;
 
-use crate::guest_memory::GuestMemory;
 use crate::host::instructions::rdtsc;
 use crate::host::physical;
-use crate::report::say;
+use crate::memory::backings::GuestMemory;
+use crate::records::report::say;
 use crate::vcpu::{Level, Vcpu};
 
 const UD: u8 = 6;
@@ -222,8 +222,7 @@ impl Vcpu {
         let level = self.level(vmpl);
         if let Operation::Interrupt { vector } = instruction.operation {
             level.advance(instruction.length);
-            level.reinject =
-                Some(event::VALID | event::TYPE_SOFTWARE | u64::from(vector));
+            level.reinject = Some(event::VALID | event::TYPE_SOFTWARE | u64::from(vector));
             return;
         }
         let address = level.code_address();
@@ -380,10 +379,9 @@ impl Vcpu {
                     .rmpadjust(caller, &operand, rcx, attributes, changed),
                 |done| (done.result, false, None),
             ),
-            _ => map(
-                machine.rmp.rmpquery(caller, &operand, attributes),
-                |done| (done.result, false, Some(done)),
-            ),
+            _ => map(machine.rmp.rmpquery(caller, &operand, attributes), |done| {
+                (done.result, false, Some(done))
+            }),
         };
         match outcome {
             Instruction::Done((result, carry, query)) => {

@@ -17,12 +17,12 @@ use snp_defs::exit;
 use snp_defs::ghcb::{Ghcb, SHARED_BUFFER_OFFSET};
 use snp_defs::rmp::RmpSize;
 
-use crate::guest_memory::View;
 use crate::host::{heap, physical};
-use crate::hostile_host::{HostileHost, Spare, Stepping, Why};
 use crate::machine::Machine;
-use crate::report::say;
-use crate::tracing::Event;
+use crate::machine::hostile_host::{HostileHost, Spare, Stepping, Why};
+use crate::memory::backings::View;
+use crate::records::report::say;
+use crate::records::tracing::Event;
 use crate::vcpu::{RunState, Vcpu};
 
 /// Single step: RFLAGS.TF, and the intercept of #DB that ends it.

@@ -8,6 +8,7 @@
 pub(crate) mod apic;
 pub(crate) mod boot;
 pub(crate) mod cpu;
+pub(crate) mod devices;
 pub(crate) mod end;
 pub(crate) mod fw_cfg;
 pub(crate) mod heap;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the hostile host keeps in mind: the rules that it follows ([`emulator::hostile`] is its head), the
-//! pages that it keeps, and those that it put aside. [`crate::misbehave`] is its hands.
+//! pages that it keeps, and those that it put aside. `run::misbehave` is its hands.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -12,7 +12,7 @@ use snp_defs::rmp::RmpSize;
 use spin::Mutex;
 
 use crate::host::log;
-use crate::report::say;
+use crate::records::report::say;
 
 /// Why a page is not to be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

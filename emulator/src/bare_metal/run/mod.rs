@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The loop of a vCPU: look at what others want, choose a level, enter it, serve its exit.
 
+mod execute;
+mod exits;
+mod misbehave;
+mod services;
+
 use core::sync::atomic::Ordering;
 
 use emulator_defs::exit::RunEnd;
 use emulator_defs::trace::Kind;
 
-use crate::diary::Exit;
 use crate::end_of_run::{end_run, stop};
 use crate::host::instructions::{clgi, rdtsc, stgi, wait_for_interrupt};
 use crate::host::time;
 use crate::machine::{Machine, Request, State, take_interrupts};
-use crate::report::say;
+use crate::records::diary::Exit;
+use crate::records::report::say;
+use crate::records::tracing::Event;
 use crate::svm::enter;
-use crate::tracing::Event;
 use crate::vcpu::Vcpu;
 
 /// Runs vCPU `index` on the calling processor.
@@ -49,8 +54,7 @@ impl Vcpu {
         let shared = self.shared;
         let mode = emulator::paging::Mode::of(&self.level(vmpl).block.save);
         let level = &mut self.levels[usize::from(vmpl)];
-        level.block.control.nested_cr3 =
-            machine.tables[usize::from(vmpl)].root(mode.has_c_bit());
+        level.block.control.nested_cr3 = machine.tables[usize::from(vmpl)].root(mode.has_c_bit());
         level.inject(machine);
         self.arm_timer(now);
         clgi();

@@ -2,6 +2,9 @@
 //! A vCPU: up to four levels (VMPLs), each with a VMSA of its own, of which one at a time has its
 //! registers in the processor.
 
+pub(crate) mod linear;
+mod registers;
+
 use emulator::devices::Lapic;
 use emulator::snp::ghcb;
 use emulator::snp::refusal::Refusal;
@@ -11,13 +14,13 @@ use emulator_defs::trace::Kind;
 use snp_defs::VMPL_COUNT;
 use snp_defs::vmsa::sev_features;
 
-use crate::guest_memory::View;
 use crate::host::physical;
-use crate::hostile_host::Stepping;
+use crate::machine::hostile_host::Stepping;
 use crate::machine::{Machine, Order, Shared};
+use crate::memory::backings::View;
+use crate::records::tracing::Event;
 use crate::svm::block::Block;
 use crate::svm::enter::HostState;
-use crate::tracing::Event;
 
 /// Whether a level would run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

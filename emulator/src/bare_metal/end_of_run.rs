@@ -5,11 +5,11 @@ use core::sync::atomic::Ordering;
 
 use emulator_defs::exit::RunEnd;
 
-use crate::diary::Diary;
 use crate::host::instructions::{halt_forever, rdtsc};
 use crate::host::{end, log, time};
 use crate::machine::{Machine, Request, Shared};
-use crate::report::say;
+use crate::records::diary::Diary;
+use crate::records::report::say;
 
 /// How long to wait for a vCPU to stop, in parts of a second.
 const PATIENCE: u64 = 4;

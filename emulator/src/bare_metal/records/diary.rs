@@ -7,7 +7,7 @@ use emulator_defs::config::LINE_STATISTICS;
 use snp_defs::VMPL_COUNT;
 
 use crate::host::log;
-use crate::report::{exit_name, say};
+use crate::records::report::{exit_name, say};
 
 /// Exits that are remembered.
 const REMEMBERED: usize = 24;
@@ -247,8 +247,7 @@ impl Diary {
                     LINE_STATISTICS,
                     format_args!(
                         r#"{{"kind":"requests","vmpl":{vmpl},"code":{code},"count":{},"ticks":{}}}"#,
-                        sum.count,
-                        sum.ticks,
+                        sum.count, sum.ticks,
                     ),
                 );
             }

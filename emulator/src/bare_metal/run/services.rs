@@ -5,7 +5,7 @@ use emulator::devices::{self, Effect, Lapic, PortEffect, RealLapic, Width};
 use emulator::kvm_clock;
 use emulator::snp::firmware::Status;
 use emulator::snp::ghcb::{
-    ApRequest, ApRequestKind, CpuidAnswer, HostServices, Note, NotShared, PageOp, Refused,
+    ApRequest, ApRequestKind, CpuidAnswer, HostServices, NotShared, Note, PageOp, Refused,
 };
 use emulator::snp::rmp::HostError;
 use emulator_defs::exit::RunEnd;
@@ -15,13 +15,13 @@ use snp_defs::rmp::RmpSize;
 use zerocopy::IntoBytes;
 
 use crate::end_of_run::end_run;
-use crate::guest_memory::View;
 use crate::host::apic;
 use crate::host::instructions::{cpuid, rdtsc};
 use crate::host::physical;
 use crate::machine::{Machine, Order, Request, Shared};
-use crate::report::say;
-use crate::tracing::Event;
+use crate::memory::backings::View;
+use crate::records::report::say;
+use crate::records::tracing::Event;
 
 /// The x2APIC register that takes interprocessor interrupts.
 const MSR_X2APIC_ICR: u32 = 0x830;
@@ -94,10 +94,7 @@ impl Services<'_> {
         if !self.machine.rmp.is_shared(gpa, length as u64) {
             return Err(NotShared);
         }
-        self.machine
-            .memory
-            .host(gpa, View::Shared)
-            .ok_or(NotShared)
+        self.machine.memory.host(gpa, View::Shared).ok_or(NotShared)
     }
 
     /// Calls `each` with host address, offset and length of the pieces of a range: one a page.
@@ -159,7 +156,9 @@ impl HostServices for Services<'_> {
         };
         match self.machine.bus.port_write(port, width, value) {
             Ok(PortEffect::None) => {}
-            Ok(PortEffect::PowerOff) => end_run(self.machine, self.shared, RunEnd::PowerOff, |_| {}),
+            Ok(PortEffect::PowerOff) => {
+                end_run(self.machine, self.shared, RunEnd::PowerOff, |_| {})
+            }
             Ok(PortEffect::Reset) => end_run(self.machine, self.shared, RunEnd::Reset, |_| {}),
             Err(refused) => self.end_refused(
                 format_args!("VMPL{} writes {value:#x} to port {port:#x}", self.vmpl),

@@ -13,9 +13,9 @@ use log::error;
 use crate::host::cpu::{Processor, continue_on_stack};
 use crate::host::end::end;
 use crate::host::instructions::{halt_forever, out8, rdtsc};
-use crate::hostile_host::HostileHost;
 use crate::host::{self, apic, fw_cfg, heap, smp, time, traps};
 use crate::machine::Machine;
+use crate::machine::hostile_host::HostileHost;
 use crate::{loader, run};
 
 /// Entry from `host::boot`, on the boot stack.

@@ -61,29 +61,6 @@ fn map<T, U>(instruction: Instruction<T>, convert: impl FnOnce(T) -> U) -> Instr
 }
 
 impl Level {
-    /// A general register by its number in machine code.
-    pub(crate) fn register(&self, number: u8) -> u64 {
-        let gprs = &self.gprs;
-        match number & 0xF {
-            0 => self.block.save.rax,
-            1 => gprs.rcx,
-            2 => gprs.rdx,
-            3 => gprs.rbx,
-            4 => self.block.save.rsp,
-            5 => gprs.rbp,
-            6 => gprs.rsi,
-            7 => gprs.rdi,
-            8 => gprs.r8,
-            9 => gprs.r9,
-            10 => gprs.r10,
-            11 => gprs.r11,
-            12 => gprs.r12,
-            13 => gprs.r13,
-            14 => gprs.r14,
-            _ => gprs.r15,
-        }
-    }
-
     /// EAX and the flags after an instruction of the RMP (24594, PVALIDATE and RMPADJUST).
     fn set_result(&mut self, result: RmpResult, carry: bool) {
         let save = &mut self.block.save;
@@ -100,20 +77,6 @@ impl Level {
             flags |= 1 << 6;
         }
         save.rflags = save.rflags & !FLAGS_STATUS | flags;
-    }
-
-    /// Linear address of the instruction at RIP.
-    pub(crate) fn code_address(&self) -> u64 {
-        let save = &self.block.save;
-        if self.is_64_bit() {
-            save.rip
-        } else {
-            save.cs.base.wrapping_add(save.rip) & 0xFFFF_FFFF
-        }
-    }
-
-    pub(crate) fn is_64_bit(&self) -> bool {
-        self.block.save.efer & EFER_LMA != 0 && self.block.save.cs.attributes & (1 << 9) != 0
     }
 
     /// Whether CR0 may have this value (24593, 3.1.1 and 14.6).

@@ -2,65 +2,24 @@
 //! A vCPU: up to four levels (VMPLs), each with a VMSA of its own, of which one at a time has its
 //! registers in the processor.
 
+mod events;
+mod level;
 pub(crate) mod linear;
 mod registers;
 
-use emulator::devices::Lapic;
-use emulator::snp::ghcb;
 use emulator::snp::refusal::Refusal;
 use emulator::snp::vmsa;
-use emulator::vmcb::{Gprs, event, intercept1, vintr};
 use emulator_defs::trace::Kind;
 use snp_defs::VMPL_COUNT;
-use snp_defs::vmsa::sev_features;
 
 use crate::host::physical;
 use crate::machine::hostile_host::Stepping;
 use crate::machine::{Machine, Order, Shared};
 use crate::memory::backings::View;
 use crate::records::tracing::Event;
-use crate::svm::block::Block;
 use crate::svm::enter::HostState;
 
-/// Whether a level would run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RunState {
-    /// Until someone asks for it with RUN_VMPL.
-    Stopped,
-    /// Yes.
-    Runnable,
-    /// Once an event wakes it.
-    Halted,
-    /// Once a start-up IPI releases it (AP reset hold).
-    ResetHold,
-}
-
-/// A VMPL of a vCPU.
-pub(crate) struct Level {
-    pub(crate) vmpl: u8,
-    pub(crate) block: Block,
-    pub(crate) gprs: Gprs,
-    pub(crate) ghcb: ghcb::Level,
-    pub(crate) lapic: Lapic<'static>,
-    /// Guest-physical address of the VMSA that runs here.
-    pub(crate) vmsa: Option<u64>,
-    /// The VMSA that is to run from the next INIT on.
-    on_init: Option<u64>,
-    pub(crate) run_state: RunState,
-    pub(crate) sev_features: u64,
-    /// DR0 to DR3, x87 and SSE, TSC_AUX and so on: what the control block has no room for.
-    pub(crate) xss: u64,
-    pub(crate) xcr0: u64,
-    pub(crate) pkru: u32,
-    /// An event whose delivery was interrupted, in the format of EVENTINJ.
-    pub(crate) reinject: Option<u64>,
-    /// The vector that was offered by V_IRQ at the last entry.
-    offered: Option<u8>,
-    nmi_pending: bool,
-    pub(crate) nmi_masked: bool,
-    /// #HV is to be injected.
-    pub(crate) signal: bool,
-}
+pub(crate) use level::{Level, RunState};
 
 /// A call of a less privileged VMPL to VMPL0: from RUN_VMPL to RUN_VMPL.
 #[derive(Debug, Clone, Copy)]
@@ -95,211 +54,6 @@ pub(crate) struct Vcpu {
     pub(crate) refused: u32,
     /// Nested page faults since the last request, as a hostile host counts them.
     pub(crate) faults: u32,
-}
-
-/// Notes in the trace that the guest got an interrupt at the entry at time-stamp `when`.
-fn note_interrupt(machine: &Machine, vmpl: u8, vector: u8, when: u64) {
-    let event = Event {
-        vmpl,
-        small: vector.into(),
-        ..Event::default()
-    };
-    machine.tracer.span(Kind::Interrupt, when, when, event);
-}
-
-impl Level {
-    fn new(machine: &'static Machine, shared: &'static Shared, vmpl: u8) -> Self {
-        Self {
-            vmpl,
-            block: Block::new(&machine.maps),
-            gprs: Gprs::default(),
-            ghcb: ghcb::Level::default(),
-            lapic: Lapic::new(&shared.levels[usize::from(vmpl)].posted, shared.index == 0),
-            vmsa: None,
-            on_init: None,
-            run_state: RunState::Stopped,
-            sev_features: 0,
-            xss: 0,
-            xcr0: 0,
-            pkru: 0,
-            reinject: None,
-            offered: None,
-            nmi_pending: false,
-            nmi_masked: false,
-            signal: false,
-        }
-    }
-
-    /// Whether the host may inject nothing but #HV.
-    pub(crate) const fn restricted(&self) -> bool {
-        self.sev_features & sev_features::RESTRICTED_INJECTION != 0
-    }
-
-    /// Continues after an intercepted instruction of `length` bytes.
-    pub(crate) fn advance(&mut self, length: u8) {
-        let save = &mut self.block.save;
-        save.rip = save.rip.wrapping_add(length.into());
-        self.block.control.interrupt_shadow = 0;
-    }
-
-    /// Raises an exception at the next entry, in place of whatever was interrupted.
-    pub(crate) fn raise(&mut self, vector: u8, error_code: Option<u32>) {
-        let code = error_code.map_or(0, |code| u64::from(code) << 32 | event::ERROR_CODE_VALID);
-        self.reinject = Some(event::VALID | event::TYPE_EXCEPTION | u64::from(vector) | code);
-    }
-
-    fn nmi_is_open(&self) -> bool {
-        self.nmi_pending && !self.nmi_masked
-    }
-
-    /// Whether something waits that ends a HLT.
-    fn has_event(&self, machine: &Machine) -> bool {
-        if self.reinject.is_some() {
-            return true;
-        }
-        if self.restricted() {
-            let waiting = self
-                .doorbell(machine)
-                .is_some_and(emulator::snp::hv_doorbell::pending);
-            return waiting || self.nmi_pending || self.lapic.deliverable().is_some();
-        }
-        let open = self.block.save.rflags & (1 << 9) != 0;
-        self.nmi_is_open() || open && self.lapic.deliverable().is_some()
-    }
-
-    /// Whether a message of another vCPU or of a device could end its HLT.
-    fn is_wakeable(&self) -> bool {
-        self.vmsa.is_some()
-            && match self.run_state {
-                RunState::Runnable => true,
-                // With restricted injection there is no event but what the doorbell page has.
-                RunState::Halted if self.restricted() => self.ghcb.doorbell().is_some(),
-                RunState::Halted => self.block.save.rflags & (1 << 9) != 0,
-                RunState::Stopped | RunState::ResetHold => false,
-            }
-    }
-
-    /// First word of the #HV doorbell page, as far as it is shared memory.
-    fn doorbell(&self, machine: &Machine) -> Option<&'static core::sync::atomic::AtomicU32> {
-        let gpa = self.ghcb.doorbell()?;
-        if !gpa.is_multiple_of(4096) || !machine.rmp.is_shared(gpa, 4) {
-            return None;
-        }
-        machine
-            .memory
-            .host(gpa, View::Shared)
-            .map(physical::half_word)
-    }
-
-    /// Decides what the guest gets at this entry: exceptions and NMIs by EVENTINJ, interrupts by
-    /// V_IRQ.
-    ///
-    /// Interrupts never go by EVENTINJ: QEMU delivers such a one at VMRUN, but leaves its vector in
-    /// `exception_index`, and when the processor's thread is asked to leave its loop before the
-    /// next exit it delivers it again, whatever RFLAGS.IF says by then.
-    pub(crate) fn inject(&mut self, machine: &Machine) {
-        self.block.control.event_inj = 0;
-        let mut vintr = vintr::MASKING | u64::from(self.lapic.cr8());
-        if self.restricted() {
-            self.inject_hv(machine);
-        } else {
-            self.inject_classic();
-            // The hardware delivers if the priority is above V_TPR, QEMU if it is not below: what
-            // the task priority holds back is offered with the priority below its own.
-            let deliverable = self.lapic.deliverable().map(|vector| (vector, vector >> 4));
-            let held = || {
-                let vector = self.lapic.held_by_tpr()?;
-                Some((vector, (vector >> 4) - 1))
-            };
-            let waiting = deliverable.or_else(held);
-            if let Some((vector, priority)) = waiting {
-                vintr |= vintr::IRQ
-                    | u64::from(priority) << vintr::PRIORITY_SHIFT
-                    | u64::from(vector) << vintr::VECTOR_SHIFT;
-            }
-            self.offered = waiting.map(|(vector, _)| vector);
-        }
-        self.block.control.vintr = vintr;
-        self.block.control.intercept1 = self.block.control.intercept1 & !intercept1::IRET
-            | if self.nmi_masked { intercept1::IRET } else { 0 };
-    }
-
-    fn inject_classic(&mut self) {
-        let shadow = self.block.control.interrupt_shadow & 1 != 0;
-        if let Some(event) = self.reinject.take() {
-            self.block.control.event_inj = event;
-        } else if self.nmi_is_open() && !shadow {
-            self.nmi_pending = false;
-            self.nmi_masked = true;
-            self.block.control.event_inj = event::VALID | event::TYPE_NMI | 2;
-        }
-    }
-
-    /// Restricted injection: events go to the doorbell page, and #HV says so (56421, 5).
-    fn inject_hv(&mut self, machine: &Machine) {
-        use emulator::snp::hv_doorbell::{Event, HV_EVENT_INJECTION, post};
-        if let Some(word) = self.doorbell(machine) {
-            if self.nmi_pending {
-                let posted = post(word, Event::Nmi);
-                self.nmi_pending = !posted.accepted;
-                self.signal |= posted.signal;
-            }
-            if let Some(vector) = self.lapic.deliverable() {
-                let posted = post(
-                    word,
-                    Event::Interrupt {
-                        vector,
-                        no_eoi: false,
-                    },
-                );
-                if posted.accepted {
-                    self.lapic.accept(vector);
-                    note_interrupt(machine, self.vmpl, vector, machine.tracer.now());
-                }
-                self.signal |= posted.signal;
-            }
-        }
-        if let Some(event) = self.reinject.take() {
-            self.block.control.event_inj = event;
-        } else if core::mem::take(&mut self.signal) {
-            self.block.control.event_inj = HV_EVENT_INJECTION;
-        }
-    }
-
-    /// The entry was put off: what was to be injected is still to be.
-    pub(crate) fn not_entered(&mut self) {
-        let event = core::mem::take(&mut self.block.control.event_inj);
-        if event & event::VALID != 0 {
-            self.reinject = Some(event);
-        }
-        self.offered = None;
-    }
-
-    /// Takes stock after an exit: what was injected at the entry at time-stamp `entered`, and what was
-    /// interrupted.
-    pub(crate) fn take_back_events(&mut self, machine: &Machine, entered: u64) {
-        let vintr = self.block.control.vintr;
-        self.lapic.set_cr8((vintr & vintr::TPR_MASK) as u8);
-        let info = self.block.control.exit_int_info;
-        let vector = info as u8;
-        let mut delivered = vintr & vintr::IRQ == 0;
-        if info & event::VALID != 0 {
-            if vector >= 32 && info & event::TYPE_MASK != event::TYPE_SOFTWARE {
-                // V_IRQ was under way: it is still requested, and offered again. QEMU says
-                // "exception" here.
-                delivered = false;
-            } else {
-                // Software interrupts among them, whose RIP is past the instruction already.
-                self.reinject = Some(info);
-            }
-        }
-        if let Some(offered) = self.offered.take()
-            && delivered
-        {
-            self.lapic.accept(offered);
-            note_interrupt(machine, self.vmpl, offered, entered);
-        }
-    }
 }
 
 impl Vcpu {
@@ -431,18 +185,7 @@ impl Vcpu {
         if self.loaded == Some(vmpl) {
             self.leave();
         }
-        let level = self.level(vmpl);
-        level.vmsa = None;
-        level.on_init = None;
-        level.run_state = RunState::Stopped;
-        level.ghcb = ghcb::Level::default();
-        level.reinject = None;
-        level.offered = None;
-        level.nmi_pending = false;
-        level.nmi_masked = false;
-        level.signal = false;
-        level.block.control.interrupt_shadow = 0;
-        level.block.control.exit_int_info = 0;
+        self.level(vmpl).clear();
     }
 
     /// The real local APIC answers to what the guest's answers to.

@@ -4,8 +4,8 @@
 use emulator::snp::vmsa::{self, Fpu, GuestState};
 use emulator::vmcb::Gprs;
 
+use super::Level;
 use crate::svm::fpu;
-use crate::vcpu::Level;
 
 impl Level {
     /// Puts the registers of a VMSA into the control block and the processor.

@@ -12,8 +12,14 @@ use snp_defs::vmsa::Segment;
 use crate::paging::EFER_LMA;
 use crate::vmcb::Save;
 
+/// #UD.
+pub const INVALID_OPCODE: u8 = 6;
 /// #DF.
 pub const DOUBLE_FAULT: u8 = 8;
+/// #GP.
+pub const GENERAL_PROTECTION: u8 = 13;
+/// #PF.
+pub const PAGE_FAULT: u8 = 14;
 /// #VC.
 pub const VC: u8 = 29;
 

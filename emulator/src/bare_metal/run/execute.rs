@@ -3,24 +3,19 @@
 //! those whose result differs in an SNP guest.
 
 use emulator::decode::Operation;
-use emulator::paging::{CR0_PG, CR4_PAE, EFER_LMA, Fault, Translation};
+use emulator::exception::{GENERAL_PROTECTION, INVALID_OPCODE};
+use emulator::paging::{CR0_PG, CR4_PAE, EFER_LMA};
 use emulator::snp::cpuid;
-use emulator::snp::rmp::{Caller, Instruction, Operand};
 use emulator::vmcb::event;
 use snp_defs::exit;
 use snp_defs::msr;
-use snp_defs::rmp::{RmpAttributes, RmpResult, RmpSize};
 use snp_defs::vmsa::EFER_SVME;
 
+use super::rmp_instruction::Then;
 use crate::host::instructions::rdtsc;
 use crate::host::physical;
-use crate::memory::backings::GuestMemory;
 use crate::records::report::say;
 use crate::vcpu::{Level, Vcpu};
-
-const UD: u8 = 6;
-const GP: u8 = 13;
-const PF: u8 = 14;
 
 const MSR_EFER: u32 = 0xC000_0080;
 const MSR_PAT: u32 = 0x277;
@@ -37,48 +32,7 @@ const CR0_ET: u64 = 1 << 4;
 const CR0_NW: u64 = 1 << 29;
 const CR0_CD: u64 = 1 << 30;
 
-const FLAG_CF: u64 = 1 << 0;
-/// CF, PF, AF, ZF, SF, OF.
-const FLAGS_STATUS: u64 = 1 << 0 | 1 << 2 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 11;
-
-/// How an instruction of the RMP goes on.
-enum Then {
-    /// It has retired.
-    Retire,
-    /// It starts over.
-    Again,
-}
-
-fn map<T, U>(instruction: Instruction<T>, convert: impl FnOnce(T) -> U) -> Instruction<U> {
-    match instruction {
-        Instruction::Done(done) => Instruction::Done(convert(done)),
-        Instruction::GeneralProtection => Instruction::GeneralProtection,
-        Instruction::NotValidated => Instruction::NotValidated,
-        Instruction::Mmio => Instruction::Mmio,
-        Instruction::Host(duty) => Instruction::Host(duty),
-        Instruction::Violation(rule) => Instruction::Violation(rule),
-    }
-}
-
 impl Level {
-    /// EAX and the flags after an instruction of the RMP (24594, PVALIDATE and RMPADJUST).
-    fn set_result(&mut self, result: RmpResult, carry: bool) {
-        let save = &mut self.block.save;
-        let value = result as u32;
-        save.rax = value.into();
-        let mut flags = 0;
-        if carry {
-            flags |= FLAG_CF;
-        }
-        if (value as u8).count_ones().is_multiple_of(2) {
-            flags |= 1 << 2;
-        }
-        if value == 0 {
-            flags |= 1 << 6;
-        }
-        save.rflags = save.rflags & !FLAGS_STATUS | flags;
-    }
-
     /// Whether CR0 may have this value (24593, 3.1.1 and 14.6).
     fn cr0_is_legal(&self, cr0: u64) -> bool {
         let save = &self.block.save;
@@ -172,7 +126,7 @@ impl Vcpu {
         if legal {
             level.advance(instruction.length);
         } else {
-            level.raise(GP, Some(0));
+            level.raise(GENERAL_PROTECTION, Some(0));
         }
     }
 
@@ -227,7 +181,7 @@ impl Vcpu {
             level.set_cr0(value);
             level.advance(instruction.length);
         } else {
-            level.raise(GP, Some(0));
+            level.raise(GENERAL_PROTECTION, Some(0));
         }
     }
 
@@ -244,7 +198,7 @@ impl Vcpu {
                 let too_many = matches!(instruction.operation, Operation::Invlpgb)
                     && level.gprs.rcx as u16 > cpuid::INVLPGB_COUNT_MAX;
                 if level.block.save.cpl != 0 || too_many {
-                    level.raise(GP, Some(0));
+                    level.raise(GENERAL_PROTECTION, Some(0));
                     return;
                 }
                 // INVLPGB starts an invalidation on all processors, TLBSYNC waits until it is done:
@@ -257,124 +211,12 @@ impl Vcpu {
                 Then::Retire
             }
             _ => {
-                self.level(vmpl).raise(UD, None);
+                self.level(vmpl).raise(INVALID_OPCODE, None);
                 Then::Again
             }
         };
         if matches!(then, Then::Retire) {
             self.level(vmpl).advance(instruction.length);
-        }
-    }
-
-    /// The page that RAX names, as for a one-byte read (24594, PVALIDATE); a fault is raised.
-    fn operand(&mut self, vmpl: u8) -> Option<Operand> {
-        let linear = self.linear(vmpl);
-        let level = self.level(vmpl);
-        let address = if level.is_64_bit() {
-            level.block.save.rax
-        } else {
-            level.block.save.rax & 0xFFFF_FFFF
-        };
-        match linear.translate(address) {
-            Ok(Translation {
-                gpa,
-                private,
-                page_size,
-                ..
-            }) => Some(Operand {
-                virtual_address: address,
-                gpa,
-                mapping: if page_size >= RmpSize::Size2M.bytes() {
-                    RmpSize::Size2M
-                } else {
-                    RmpSize::Size4K
-                },
-                c_bit: private,
-            }),
-            Err(Fault::NotCanonical) => {
-                level.raise(GP, Some(0));
-                None
-            }
-            Err(Fault::NotPresent | Fault::Table(_)) => {
-                level.block.save.cr2 = address;
-                level.raise(PF, Some(0));
-                None
-            }
-            Err(Fault::Reserved) => {
-                level.block.save.cr2 = address;
-                level.raise(PF, Some(1 | 1 << 3));
-                None
-            }
-        }
-    }
-
-    /// PVALIDATE, RMPADJUST or RMPQUERY.
-    fn reverse_map(&mut self, vmpl: u8, operation: Operation) -> Then {
-        let machine = self.machine;
-        let level = self.level(vmpl);
-        let caller = Caller {
-            vmpl,
-            cpl: level.block.save.cpl,
-        };
-        if caller.cpl != 0 {
-            level.raise(GP, Some(0));
-            return Then::Again;
-        }
-        let (rcx, rdx) = (level.gprs.rcx, level.gprs.rdx);
-        let Some(operand) = self.operand(vmpl) else {
-            return Then::Again;
-        };
-        if GuestMemory::is_hosts_own(operand.gpa) {
-            self.raise_vc(vmpl, exit::NPF);
-            return Then::Again;
-        }
-        self.check_misled(vmpl, operand.gpa);
-        let changed = &mut |change| machine.apply(change);
-        let attributes = RmpAttributes(rdx);
-        let outcome = match operation {
-            Operation::Pvalidate => map(
-                machine.rmp.pvalidate(caller, &operand, rcx, rdx, changed),
-                |done| (done.result, done.unchanged, None),
-            ),
-            Operation::Rmpadjust => map(
-                machine
-                    .rmp
-                    .rmpadjust(caller, &operand, rcx, attributes, changed),
-                |done| (done.result, false, None),
-            ),
-            _ => map(machine.rmp.rmpquery(caller, &operand, attributes), |done| {
-                (done.result, false, Some(done))
-            }),
-        };
-        match outcome {
-            Instruction::Done((result, carry, query)) => {
-                let level = self.level(vmpl);
-                level.set_result(result, carry);
-                if let Some(query) = query
-                    && result == RmpResult::Success
-                {
-                    level.gprs.rcx = query.size as u64;
-                    level.gprs.rdx = query.attributes.0;
-                }
-                Then::Retire
-            }
-            Instruction::GeneralProtection => {
-                self.level(vmpl).raise(GP, Some(0));
-                Then::Again
-            }
-            Instruction::NotValidated => {
-                self.raise_vc(vmpl, exit::PAGE_NOT_VALIDATED);
-                Then::Again
-            }
-            Instruction::Mmio => {
-                self.raise_vc(vmpl, exit::NPF);
-                Then::Again
-            }
-            Instruction::Host(duty) => {
-                self.serve_duty(vmpl, operand.gpa, duty);
-                Then::Again
-            }
-            Instruction::Violation(rule) => self.violation(vmpl, &rule),
         }
     }
 }

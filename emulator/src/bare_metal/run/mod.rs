@@ -1,10 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The loop of a vCPU: look at what others want, choose a level, enter it, serve its exit.
+//!
+//! | room | what |
+//! |---|---|
+//! | `exits` | which kind of exit it is, and #VC |
+//! | `page_fault` | nested page faults |
+//! | `vmgexit`, `services` | requests by GHCB, and the verbs behind them |
+//! | `execute`, `rmp_instruction` | instructions in place of QEMU's processor |
+//! | `misbehave` | the hands of a hostile host |
 
 mod execute;
 mod exits;
 mod misbehave;
+mod page_fault;
+mod rmp_instruction;
 mod services;
+mod vmgexit;
 
 use core::sync::atomic::Ordering;
 
@@ -12,9 +23,10 @@ use emulator_defs::exit::RunEnd;
 use emulator_defs::trace::Kind;
 
 use crate::end_of_run::{end_run, stop};
-use crate::host::instructions::{clgi, rdtsc, stgi, wait_for_interrupt};
-use crate::host::time;
-use crate::machine::{Machine, Request, State, take_interrupts};
+use crate::host::cpu::Processor;
+use crate::host::instructions::{clgi, interrupt_window, rdtsc, stgi, wait_for_interrupt};
+use crate::host::{apic, time};
+use crate::machine::{Machine, Request, State};
 use crate::records::diary::Exit;
 use crate::records::report::say;
 use crate::records::tracing::Event;
@@ -120,9 +132,27 @@ impl Vcpu {
         }
     }
 
-    /// Takes interrupts of the processor.
+    /// Takes the interrupts that are pending at this processor. Those of devices are posted to the
+    /// guest's local APIC.
     pub(crate) fn take_interrupts(&mut self) {
-        take_interrupts(self.machine, self.shared);
+        let (machine, index) = (self.machine, self.shared.index);
+        let vmpl = machine.config.guest_vmpl;
+        let posted = &self.shared.levels[usize::from(vmpl)].posted;
+        let processor = Processor::current();
+        interrupt_window();
+        while let Some(vector) = processor.take_arrival() {
+            machine.bus.arrived(vector, &apic::Real, posted);
+            machine.tracer.instant(
+                Kind::InterruptPosted,
+                Event {
+                    vmpl,
+                    small: vector.into(),
+                    a: index.into(),
+                    ..Event::default()
+                },
+            );
+            interrupt_window();
+        }
         // It may have been the timer, early or in time.
         self.armed = None;
     }

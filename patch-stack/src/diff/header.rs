@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The header of one file (git-diff(1), "Generating patch text with -p").
+
+use super::parse::Lines;
+use super::{Content, Error, File, Mode, path};
+
+/// What the lines from `diff --git` to the content say, each at most once.
+#[derive(Debug, Default)]
+pub(super) struct Header {
+    /// The path, where the first line leaves no doubt about it.
+    both: Option<Vec<u8>>,
+    /// `---`: a path, or `None` in it for `/dev/null`.
+    minus: Option<Option<Vec<u8>>>,
+    plus: Option<Option<Vec<u8>>>,
+    old_mode: Option<Mode>,
+    new_mode: Option<Mode>,
+    index_mode: Option<Mode>,
+    new_file: Option<Mode>,
+    deleted_file: Option<Mode>,
+    rename: (Option<Vec<u8>>, Option<Vec<u8>>),
+    copy: (Option<Vec<u8>>, Option<Vec<u8>>),
+    blobs: Option<Blobs>,
+}
+
+/// The blobs before and after, in hexadecimal.
+type Blobs = (String, String);
+
+impl Header {
+    pub(super) fn read(lines: &mut Lines<'_>) -> Result<Self, Error> {
+        let first = lines.next_if(b"diff --git ").unwrap_or_default();
+        let mut header = Self {
+            both: path::of_git_line(&first[11.min(first.len())..]),
+            ..Self::default()
+        };
+        while let Some(line) = lines.peek() {
+            if !header.take(line, lines)? {
+                break;
+            }
+            lines.next();
+        }
+        Ok(header)
+    }
+
+    /// Takes a line in; `false` when it is no part of a header.
+    fn take(&mut self, line: &[u8], lines: &Lines<'_>) -> Result<bool, Error> {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let whole_path = |text: &[u8]| {
+            path::read(text)
+                .filter(|(_, rest)| matches!(*rest, b"" | b"\t"))
+                .map(|(path, _)| path)
+                .ok_or_else(|| lines.error("a path that can't be read"))
+        };
+        let side = |text: &[u8]| {
+            let path = whole_path(text)?;
+            if path == b"/dev/null" {
+                return Ok(None);
+            }
+            let path = path::stripped(&path)
+                .ok_or_else(|| lines.error("a path without `a/` or `b/` before it"))?;
+            Ok(Some(path.to_vec()))
+        };
+        let once = |fresh: bool| {
+            if fresh {
+                Ok(())
+            } else {
+                Err(lines.error("a second header line of this kind"))
+            }
+        };
+        let mode = |text: &[u8]| mode(text).ok_or_else(|| unknown_mode(text, lines));
+
+        if let Some(text) = text.strip_prefix(b"--- ") {
+            once(self.minus.is_none())?;
+            self.minus = Some(side(text)?);
+        } else if let Some(text) = text.strip_prefix(b"+++ ") {
+            once(self.plus.is_none())?;
+            self.plus = Some(side(text)?);
+        } else if let Some(text) = text.strip_prefix(b"old mode ") {
+            once(self.old_mode.is_none())?;
+            self.old_mode = Some(mode(text)?);
+        } else if let Some(text) = text.strip_prefix(b"new mode ") {
+            once(self.new_mode.is_none())?;
+            self.new_mode = Some(mode(text)?);
+        } else if let Some(text) = text.strip_prefix(b"new file mode ") {
+            once(self.new_file.is_none())?;
+            self.new_file = Some(mode(text)?);
+        } else if let Some(text) = text.strip_prefix(b"deleted file mode ") {
+            once(self.deleted_file.is_none())?;
+            self.deleted_file = Some(mode(text)?);
+        } else if let Some(text) = text.strip_prefix(b"rename from ") {
+            once(self.rename.0.is_none())?;
+            self.rename.0 = Some(whole_path(text)?);
+        } else if let Some(text) = text.strip_prefix(b"rename to ") {
+            once(self.rename.1.is_none())?;
+            self.rename.1 = Some(whole_path(text)?);
+        } else if let Some(text) = text.strip_prefix(b"copy from ") {
+            once(self.copy.0.is_none())?;
+            self.copy.0 = Some(whole_path(text)?);
+        } else if let Some(text) = text.strip_prefix(b"copy to ") {
+            once(self.copy.1.is_none())?;
+            self.copy.1 = Some(whole_path(text)?);
+        } else if let Some(text) = text.strip_prefix(b"index ") {
+            once(self.blobs.is_none())?;
+            let (blobs, rest) =
+                blobs(text).ok_or_else(|| lines.error("an `index` line that can't be read"))?;
+            self.blobs = Some(blobs);
+            if let Some(text) = rest {
+                self.index_mode = Some(mode(text)?);
+            }
+        } else {
+            return Ok(
+                text.starts_with(b"similarity index ") || text.starts_with(b"dissimilarity index ")
+            );
+        }
+        Ok(true)
+    }
+
+    /// The file, once its content is known.
+    pub(super) fn finish(self, content: Content, line: usize) -> Result<File, Error> {
+        let error = |what: &str| Error {
+            line,
+            what: what.to_owned(),
+        };
+        let hunks = matches!(content, Content::Hunks(_));
+        if hunks && (self.minus.is_none() || self.plus.is_none()) {
+            return Err(error("hunks without `---` and `+++` lines before them"));
+        }
+        if self.rename.0.is_some() && self.copy.0.is_some()
+            || self.new_file.is_some() && self.deleted_file.is_some()
+        {
+            return Err(error("header lines that contradict each other"));
+        }
+        let copy = self.copy.0.is_some();
+        let (old, new) = match (self.rename, self.copy) {
+            ((Some(old), Some(new)), (None, None)) | ((None, None), (Some(old), Some(new))) => {
+                (old, new)
+            }
+            ((None, None), (None, None)) => {
+                let from_sides = self
+                    .plus
+                    .clone()
+                    .flatten()
+                    .or_else(|| self.minus.clone().flatten());
+                let path = self
+                    .both
+                    .or(from_sides)
+                    .ok_or_else(|| error("the path can't be told from the header"))?;
+                (path.clone(), path)
+            }
+            _ => return Err(error("a rename or copy without one of its paths")),
+        };
+        let old_path = self.new_file.is_none().then_some(old);
+        let new_path = self.deleted_file.is_none().then_some(new);
+        if (old_path.is_none() || new_path.is_none()) && copy {
+            return Err(error("header lines that contradict each other"));
+        }
+        let agrees = |side: &Option<Option<Vec<u8>>>, path: &Option<Vec<u8>>| {
+            side.as_ref().is_none_or(|side| side == path)
+        };
+        if !agrees(&self.minus, &old_path) || !agrees(&self.plus, &new_path) {
+            return Err(error(
+                "`---` and `+++` name other files than the lines before them",
+            ));
+        }
+        for path in [&old_path, &new_path].into_iter().flatten() {
+            if !path::is_safe(path) {
+                return Err(error(&format!(
+                    "the path `{}` leads out of the tree or into `.git`",
+                    path.escape_ascii()
+                )));
+            }
+        }
+        let (old_blob, new_blob) = self.blobs.unzip();
+        let file = File {
+            old_mode: self.old_mode.or(self.deleted_file).or(self.index_mode),
+            new_mode: self.new_mode.or(self.new_file).or(self.index_mode),
+            old_path,
+            new_path,
+            copy,
+            old_blob,
+            new_blob,
+            content,
+            line,
+        };
+        check(&file).map_err(error)?;
+        Ok(file)
+    }
+}
+
+/// What a file's content may be, given what happens to the file.
+fn check(file: &File) -> Result<(), &'static str> {
+    if let Content::Hunks(hunks) = &file.content {
+        if file.old_path.is_none() && hunks.iter().any(|hunk| !hunk.old.is_empty()) {
+            return Err("a new file with old lines");
+        }
+        if file.new_path.is_none() && hunks.iter().any(|hunk| !hunk.new.is_empty()) {
+            return Err("a deleted file with new lines");
+        }
+    }
+    if let (Some(old), Some(new)) = (file.old_mode, file.new_mode)
+        && file.old_path.is_some()
+        && file.new_path.is_some()
+        && !old.same_type(new)
+    {
+        return Err("a file that becomes a symbolic link has to be deleted and made anew");
+    }
+    let unchanged = file.content == Content::Same
+        && file.old_path == file.new_path
+        && file.old_mode == file.new_mode;
+    if unchanged {
+        Err("nothing happens to this file")
+    } else {
+        Ok(())
+    }
+}
+
+/// `1234..5678 100644`, the mode only when it does not change.
+fn blobs(text: &[u8]) -> Option<(Blobs, Option<&[u8]>)> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (blobs, mode) = text
+        .split_once(' ')
+        .map_or((text, None), |(blobs, mode)| (blobs, Some(mode.as_bytes())));
+    let (old, new) = blobs.split_once("..")?;
+    let hex = |text: &str| {
+        (4..=40).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    (hex(old) && hex(new)).then(|| ((old.to_owned(), new.to_owned()), mode))
+}
+
+fn mode(text: &[u8]) -> Option<Mode> {
+    let text = std::str::from_utf8(text).ok()?;
+    (text.len() == 6).then(|| u32::from_str_radix(text, 8).ok().and_then(Mode::from_bits))?
+}
+
+fn unknown_mode(text: &[u8], lines: &Lines<'_>) -> Error {
+    if text == b"160000" {
+        return lines.error("a change of a submodule, which a stack can't carry");
+    }
+    lines.error("a mode that no file of a patch has; 100644, 100755 and 120000 are known")
+}

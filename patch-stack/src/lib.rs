@@ -24,11 +24,25 @@
 //! * [`rebase`]: commits to another base
 //! * [`landed`]: which patches a base has already
 //! * [`patch_id`]: the name of a change that survives a move
+//!
+//! And around the engine, what keeps branches of it:
+//!
+//! * [`declare`], [`lock`]: `branches.toml` and `branches.lock`
+//! * [`git`]: the git command line in an environment of its own
+//! * [`mirror`]: the bare repository with the bases, and where they come from
+//! * [`failure`], [`watch`]: what is told to people
 
 pub mod apply;
+pub mod declare;
 pub mod diff;
+pub mod failure;
+pub mod git;
+pub mod hash;
 pub mod landed;
+pub mod lock;
 pub mod mail;
+pub mod mirror;
 pub mod patch_id;
 pub mod rebase;
 pub mod series;
+pub mod watch;

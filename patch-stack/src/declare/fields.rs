@@ -92,6 +92,17 @@ impl<'a> Fields<'a> {
 
     /// The error that `key` is not there.
     pub(crate) fn missing(&self, key: &str) -> Error {
+        let known = self.known.borrow();
+        let others = self.table.iter().filter(|(name, _)| {
+            let name: &str = name.get_ref();
+            !known.contains(&name)
+        });
+        // A key that was misspelt is missing and unknown; the second says more.
+        for (name, _) in others {
+            if nearest(name.get_ref(), std::iter::once(key)).is_some() {
+                return self.unknown(name, &format!("did you mean `{key}`?"));
+            }
+        }
         self.wrong(format!(
             "{} has no `{key}`",
             if self.path.is_empty() {
@@ -156,17 +167,10 @@ impl<'a> Fields<'a> {
         let DeValue::Array(items) = value.get_ref() else {
             return Err(self.mistyped(key, value, "a list of lists of texts"));
         };
-        items
-            .iter()
-            .map(|item| self.texts_of(key, item))
-            .collect()
+        items.iter().map(|item| self.texts_of(key, item)).collect()
     }
 
-    fn table_of(
-        &self,
-        name: String,
-        value: &'a Spanned<DeValue<'a>>,
-    ) -> Result<Fields<'a>, Error> {
+    fn table_of(&self, name: String, value: &'a Spanned<DeValue<'a>>) -> Result<Fields<'a>, Error> {
         match value.get_ref() {
             DeValue::Table(table) => Ok(Fields {
                 text: self.text,
@@ -237,6 +241,19 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
+    fn unknown(&self, key: &Spanned<std::borrow::Cow<'_, str>>, advice: &str) -> Error {
+        let place = if self.path.is_empty() {
+            String::new()
+        } else {
+            format!(" in `{}`", self.path)
+        };
+        Error::at(
+            self.text,
+            key.span().start,
+            format!("unknown key `{}`{place}; {advice}", key.get_ref()),
+        )
+    }
+
     /// Refuses keys that nobody asked for and that are not among `also`.
     pub(crate) fn end(&self, also: &[String]) -> Result<(), Error> {
         let known = self.known.borrow();
@@ -246,11 +263,6 @@ impl<'a> Fields<'a> {
             if names().any(|name| name == found) {
                 continue;
             }
-            let place = if self.path.is_empty() {
-                String::new()
-            } else {
-                format!(" in `{}`", self.path)
-            };
             let advice = match nearest(found, names()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!(
@@ -261,11 +273,7 @@ impl<'a> Fields<'a> {
                         .join(", ")
                 ),
             };
-            return Err(Error::at(
-                self.text,
-                key.span().start,
-                format!("unknown key `{found}`{place}; {advice}"),
-            ));
+            return Err(self.unknown(key, &advice));
         }
         Ok(())
     }

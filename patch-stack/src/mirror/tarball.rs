@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A release tarball becomes a commit, streamed through git-fast-import(1): nothing is unpacked,
+//! and memory does not grow with the release.
+//!
+//! An import that is cut short leaves no ref and no pack: fast-import writes both at its end.
+//! What it leaves of temporary files is swept away by the next one.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Component, Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tar::{Archive, EntryType};
+
+use crate::failure::{At as _, Failure, Result};
+use crate::git::{COMMITTER_EMAIL, COMMITTER_NAME, Git, IMPORT_DATE};
+use crate::watch::Watch;
+
+/// Streams the tarball `file` into the bare repository of `git` as a commit on the ref `name`,
+/// with `message`. The tarball's top folder is left out. Returns the number of files.
+///
+/// # Errors
+/// A tarball that can't be read, an entry that leaves its folder, or git's own failure; the ref
+/// is not there then.
+pub(crate) fn import(
+    git: &Git,
+    file: &Path,
+    name: &str,
+    message: &str,
+    watch: &dyn Watch,
+) -> Result<u64> {
+    let (mut decompressor, input) = open(file)?;
+    let mut importer = git
+        .command()
+        .args([
+            // The fastest that stays within the size that a mirror may have: a release against
+            // the one before it deltas badly in stream order, so depth is not worth its time.
+            "-c",
+            "core.compression=3",
+            "-c",
+            "fastimport.unpackLimit=0",
+            "fast-import",
+            "--quiet",
+            "--force",
+            "--depth=0",
+            "--date-format=raw",
+            "--done",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| Failure::failed(format!("git cannot be started: {error}")))?;
+    let sink = importer.stdin.take().expect("stdin is a pipe");
+    let written = stream(input, sink, name, message, watch);
+    let output = match &written {
+        Ok(_) => importer.wait_with_output(),
+        Err(_) => {
+            // Without `done` nothing is kept (git-fast-import(1)), and the pipe is closed.
+            let _ = importer.kill();
+            importer.wait_with_output()
+        }
+    }
+    .map_err(|error| Failure::failed(format!("git fast-import: {error}")))?;
+    if let Some(child) = &mut decompressor {
+        if written.is_err() {
+            let _ = child.kill();
+        }
+        let status = child
+            .wait()
+            .map_err(|error| Failure::failed(format!("the decompressor: {error}")))?;
+        if written.is_ok() && !status.success() {
+            return Err(broken(
+                file,
+                &format!("the decompressor ended with {status}"),
+            ));
+        }
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().rev().find(|line| line.starts_with("fatal"));
+    match written {
+        Ok(count) if output.status.success() => Ok(count),
+        Ok(_) => Err(Failure::failed(format!(
+            "git fast-import failed: {}",
+            said.unwrap_or("it gave no reason")
+        ))),
+        Err(error) if error.kind == crate::failure::Kind::Interrupted => Err(error),
+        Err(error) => Err(broken(file, said.unwrap_or(&error.message))),
+    }
+}
+
+/// The content of the file `name` in the tarball `file`.
+///
+/// # Errors
+/// The tarball can't be read, or there is no such file in it.
+pub(crate) fn member(file: &Path, name: &str) -> Result<Vec<u8>> {
+    let (mut child, input) = open(file)?;
+    let found = (|| {
+        for entry in Archive::new(input).entries()? {
+            let mut entry = entry?;
+            if entry.path_bytes().as_ref() == name.as_bytes() {
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content)?;
+                return Ok(Some(content));
+            }
+        }
+        Ok(None)
+    })();
+    if let Some(child) = &mut child {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    match found {
+        Ok(Some(content)) => Ok(content),
+        Ok(None) => Err(Failure::failed(format!(
+            "there is no {name} in {}",
+            file.display()
+        ))),
+        Err(error) => {
+            let error: std::io::Error = error;
+            Err(broken(file, &error.to_string()))
+        }
+    }
+}
+
+/// Removes what an import that was cut short has left. Only while the mirror is locked.
+pub(crate) fn sweep(repository: &Path) {
+    let mut folders = vec![(repository.to_owned(), "fast_import_crash_")];
+    folders.push((repository.join("objects/pack"), "tmp_"));
+    for (folder, prefix) in folders {
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(prefix) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+fn broken(file: &Path, why: &str) -> Failure {
+    Failure::failed(format!("the tarball {} is broken: {why}", file.display()))
+        .hint("delete it and fetch again")
+}
+
+/// Opens `file` and, by its first bytes, the program that decompresses it.
+fn open(file: &Path) -> Result<(Option<Child>, Box<dyn Read>)> {
+    let mut start = [0; 6];
+    let mut plain = File::open(file).at("reading", file)?;
+    let have = plain.read(&mut start).at("reading", file)?;
+    let program: &[&str] = match &start[..have] {
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => &["xz", "-dc"],
+        [0x1f, 0x8b, ..] => &["gzip", "-dc"],
+        [b'B', b'Z', b'h', ..] => &["bzip2", "-dc"],
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => &["zstd", "-dc"],
+        _ => return Ok((None, Box::new(File::open(file).at("reading", file)?))),
+    };
+    let mut child = Command::new(program[0])
+        .args(&program[1..])
+        .stdin(File::open(file).at("reading", file)?)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| {
+            Failure::failed(format!("{} cannot be started: {error}", program[0]))
+                .hint(format!("install {}", program[0]))
+        })?;
+    let output = child.stdout.take().expect("stdout is a pipe");
+    Ok((Some(child), Box::new(output)))
+}
+
+fn stream(
+    input: impl Read,
+    sink: impl Write,
+    name: &str,
+    message: &str,
+    watch: &dyn Watch,
+) -> Result<u64> {
+    let lost = |error: std::io::Error| Failure::failed(error.to_string());
+    let mut sink = BufWriter::with_capacity(1 << 18, sink);
+    write!(
+        sink,
+        "commit {name}\ncommitter {COMMITTER_NAME} <{COMMITTER_EMAIL}> {IMPORT_DATE}\n\
+         data {}\n{message}\ndeleteall\n",
+        message.len()
+    )
+    .map_err(lost)?;
+    let mut archive = Archive::new(input);
+    let mut count = 0;
+    for entry in archive.entries().map_err(lost)? {
+        let mut entry = entry.map_err(lost)?;
+        let kind = entry.header().entry_type();
+        if matches!(
+            kind,
+            EntryType::Directory | EntryType::XGlobalHeader | EntryType::XHeader
+        ) {
+            continue;
+        }
+        let path = entry.path_bytes().into_owned();
+        let Some(path) = below_top(&path)? else {
+            continue;
+        };
+        let quoted = quote(&path);
+        match kind {
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                let mode = entry.header().mode().map_err(lost)?;
+                let mode = if mode & 0o100 == 0 {
+                    "100644"
+                } else {
+                    "100755"
+                };
+                let size = entry.size();
+                write!(sink, "M {mode} inline {quoted}\ndata {size}\n").map_err(lost)?;
+                let copied = std::io::copy(&mut entry, &mut sink).map_err(lost)?;
+                if copied != size {
+                    return Err(Failure::failed("it ends in the middle of a file"));
+                }
+                sink.write_all(b"\n").map_err(lost)?;
+            }
+            EntryType::Symlink => {
+                let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+                write!(sink, "M 120000 inline {quoted}\ndata {}\n", target.len()).map_err(lost)?;
+                sink.write_all(&target).map_err(lost)?;
+                sink.write_all(b"\n").map_err(lost)?;
+            }
+            EntryType::Link => {
+                let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+                let target = below_top(&target)?
+                    .ok_or_else(|| Failure::failed("a hard link to a folder"))?;
+                writeln!(sink, "C {} {quoted}", quote(&target)).map_err(lost)?;
+            }
+            other => {
+                return Err(Failure::failed(format!(
+                    "{} is neither file nor link ({other:?})",
+                    String::from_utf8_lossy(&path)
+                )));
+            }
+        }
+        count += 1;
+        if count % 512 == 0 {
+            watch.detail(&format!("{count} files"));
+            watch.check()?;
+        }
+    }
+    if count == 0 {
+        return Err(Failure::failed("there is no file in it"));
+    }
+    sink.write_all(b"done\n").map_err(lost)?;
+    sink.flush().map_err(lost)?;
+    Ok(count)
+}
+
+/// The path without its first part, or `None` for that part alone. A path that could leave the
+/// tree, or that git would not have in one, is refused.
+fn below_top(path: &[u8]) -> Result<Option<Vec<u8>>> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let shown = || String::from_utf8_lossy(path).into_owned();
+    let mut parts = Vec::new();
+    for part in Path::new(std::ffi::OsStr::from_bytes(path)).components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(part) if !part.eq_ignore_ascii_case(".git") => {
+                parts.push(part.to_owned());
+            }
+            _ => {
+                return Err(Failure::failed(format!(
+                    "it has the path {}, which no tree may have",
+                    shown()
+                )));
+            }
+        }
+    }
+    let below: PathBuf = parts.iter().skip(1).collect();
+    Ok((parts.len() > 1).then(|| below.into_os_string().as_encoded_bytes().to_vec()))
+}
+
+/// A path as fast-import reads it back: in quotes if it has any byte that could mislead it.
+fn quote(path: &[u8]) -> String {
+    let plain = path
+        .iter()
+        .all(|&byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+    let text = String::from_utf8_lossy(path);
+    if plain {
+        return text.into_owned();
+    }
+    let mut quoted = String::from("\"");
+    for &byte in path {
+        match byte {
+            b'"' => quoted.push_str("\\\""),
+            b'\\' => quoted.push_str("\\\\"),
+            b' '..=b'~' => quoted.push(char::from(byte)),
+            _ => quoted.push_str(&format!("\\{byte:03o}")),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Silent;
+
+    fn archive(entries: &[(&str, EntryType, u32, &str)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for &(path, kind, mode, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(mode);
+            // By hand: the library refuses to write the paths that are refused here.
+            let name = &mut header.as_old_mut().name;
+            name[..path.len()].copy_from_slice(path.as_bytes());
+            let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
+            let body = if is_link {
+                header.set_link_name(content).unwrap();
+                ""
+            } else {
+                content
+            };
+            header.set_size(body.len() as u64);
+            header.set_cksum();
+            builder.append(&header, body.as_bytes()).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn imported(bytes: &[u8]) -> Result<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let git = Git::bare(folder.path());
+        git.output(&["init", "--quiet", "--bare"])?;
+        let file = folder.path().join("a.tar");
+        std::fs::write(&file, bytes).unwrap();
+        import(&git, &file, "refs/import/a", "a\n", &Silent)?;
+        sweep(folder.path());
+        git.text(&["ls-tree", "-r", "refs/import/a"])
+    }
+
+    #[test]
+    fn modes_links_and_odd_names_come_through() {
+        let tree = imported(&archive(&[
+            ("top/", EntryType::Directory, 0o755, ""),
+            ("top/run", EntryType::Regular, 0o755, "#!/bin/sh\n"),
+            ("top/a b\"c", EntryType::Regular, 0o644, "text"),
+            ("top/f\u{fc}r", EntryType::Regular, 0o640, ""),
+            ("top/link", EntryType::Symlink, 0o777, "run"),
+            ("top/hard", EntryType::Link, 0o755, "top/run"),
+        ]))
+        .unwrap();
+        let lines: Vec<_> = tree
+            .lines()
+            .map(|line| {
+                let (mode, rest) = line.split_once(' ').unwrap();
+                (mode, rest.split_once('\t').unwrap().1)
+            })
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                ("100644", "\"a b\\\"c\""),
+                ("100644", "\"f\\303\\274r\""),
+                ("100755", "hard"),
+                ("120000", "link"),
+                ("100755", "run"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_hostile_or_broken_tarball_is_refused() {
+        let refused = |bytes: &[u8]| imported(bytes).unwrap_err().message;
+        let file = |path: &'static str| archive(&[(path, EntryType::Regular, 0o644, "x")]);
+        assert!(refused(&file("top/../../x")).contains("no tree may have"));
+        assert!(refused(&file("/etc/x")).contains("no tree may have"));
+        assert!(refused(&file("top/.git/config")).contains("no tree may have"));
+        assert!(refused(b"").contains("no file in it"));
+        let mut cut = archive(&[("top/a", EntryType::Regular, 0o644, &"x".repeat(4000))]);
+        cut.truncate(2000);
+        assert!(refused(&cut).contains("is broken"));
+        assert!(refused(b"\xfd7zXZ\0 nonsense").contains("is broken"));
+        let device = archive(&[("top/null", EntryType::Char, 0o644, "")]);
+        assert!(refused(&device).contains("neither file nor link"));
+    }
+}

@@ -2,10 +2,11 @@
 //! The reverse map table: for each page of guest memory, to whom it belongs, whether the guest
 //! validated it, and what each VMPL may do with it (APM vol. 2, 15.36.3 to 15.36.7).
 //!
-//! Three parties use it:
+//! Four parties use it:
 //! * the **guest**, by PVALIDATE, RMPADJUST and RMPQUERY ([`instruction`]);
+//! * the **firmware**, at launch and for pages that it holds ([`firmware`]);
 //! * the **host**, by RMPUPDATE, PSMASH and what follows from its requests ([`host`]);
-//! * the **processor**, at each nested page fault ([`Rmp::check`]).
+//! * the **processor**, at each nested page fault and at VMRUN ([`processor`]).
 //!
 //! # Storage
 //! One atomic word for each 4K page, in guest-physical order, over memory that the caller supplies.
@@ -20,19 +21,24 @@
 
 use core::sync::atomic::AtomicU64;
 
-use snp_defs::rmp::{Permissions, RmpSize};
+use snp_defs::rmp::RmpSize;
 
-use super::rule::Rule;
+use self::block::Locked;
 
 pub mod block;
+pub mod change;
 pub mod entry;
 pub mod exchange;
+pub mod firmware;
 pub mod host;
 pub mod instruction;
+pub mod processor;
 
+pub use change::{Change, ChangeKind};
 pub use entry::Entry;
-pub use host::{Change, ChangeKind, HostDuty, HostError};
+pub use host::{HostDuty, HostError};
 pub use instruction::{Adjusted, Caller, Instruction, Operand, Queried, Validated};
+pub use processor::{Access, Decision, Leaf};
 
 /// A contiguous piece of guest memory. Regions do not overlap; both ends are page-aligned.
 #[derive(Debug, Clone, Copy)]
@@ -48,55 +54,6 @@ pub struct Region<'a> {
 pub struct Rmp<'a> {
     regions: &'a [Region<'a>],
     largest: RmpSize,
-}
-
-/// What an access is, as far as the RMP cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// Guest-physical address without the C-bit.
-    pub gpa: u64,
-    /// The C-bit of the mapping through which the access goes (set also where the architecture makes
-    /// an access private: paging off).
-    pub c_bit: bool,
-    /// Who.
-    pub vmpl: u8,
-    /// A write.
-    pub write: bool,
-    /// An instruction fetch.
-    pub fetch: bool,
-    /// The access comes from CPL 3.
-    pub user: bool,
-    /// A walk of the guest's page tables (it writes when it sets accessed and dirty bits).
-    pub table: bool,
-}
-
-/// What is to be done about a nested page fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// The access is allowed: enter this leaf and resume.
-    Map(Leaf),
-    /// Raise #VC with error code 0x404, PAGE_NOT_VALIDATED (APM vol. 2, 15.36.10).
-    NotValidated,
-    /// No memory there: memory-mapped I/O, #VC with the nested fault's code. The C-bit does not matter.
-    Mmio,
-    /// The processor exits to the host with an RMP fault; this is what an honest host then does.
-    Host(HostDuty),
-    /// End the run and name the rule.
-    Violation(Rule),
-}
-
-/// A leaf of a nested page table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leaf {
-    /// First guest-physical address, aligned to `size`.
-    pub gpa: u64,
-    /// A 2M leaf is possible: every page of it has the same state.
-    pub size: RmpSize,
-    /// In the private view (C-bit set) or in the shared one.
-    pub private: bool,
-    /// What the leaf may allow. Nested tables know one bit for execution: see
-    /// [`Leaf::execute_differs`].
-    pub rights: Permissions,
 }
 
 impl<'a> Rmp<'a> {
@@ -125,94 +82,16 @@ impl<'a> Rmp<'a> {
         true
     }
 
-    /// What is to be done about an access. To enter a leaf, use [`Rmp::check_then`].
-    pub fn check(&self, access: &Access) -> Decision {
-        match self.block(access.gpa) {
-            None => Decision::Mmio,
-            Some(block) => {
-                let (entry, size) = block.read(access.gpa);
-                self.decide(access, entry, size, block.whole())
-            }
+    /// Locks the block of a page, after the checks that every operation shares.
+    fn locked(&self, gpa: u64, size: RmpSize) -> Result<Locked<'_>, HostError> {
+        if gpa & (size.bytes() - 1) != 0 {
+            return Err(HostError::Unaligned);
         }
-    }
-
-    /// The processor's check (APM vol. 2, 15.36.10), and the honest host's view of a failed one.
-    fn decide(&self, access: &Access, entry: Entry, size: RmpSize, whole: bool) -> Decision {
-        let gpa = access.gpa;
-        if !access.c_bit {
-            return if entry.assigned() {
-                Decision::Violation(Rule::SharedAccessToPrivate { gpa })
-            } else if access.fetch || access.table {
-                Decision::Violation(Rule::FetchOrWalkFromShared { gpa })
-            } else if !entry.shared() {
-                Decision::Violation(Rule::SharedAccessToUnshared { gpa })
-            } else {
-                leaf(gpa, size, false, Permissions::READ | Permissions::WRITE)
-            };
+        let block = self.block(gpa).ok_or(HostError::NotMemory)?;
+        if size == RmpSize::Size2M && !block.whole() {
+            return Err(HostError::NotMemory);
         }
-        if !entry.assigned() {
-            return Decision::Host(self.assignment(gpa, entry, size, whole));
-        }
-        if !entry.validated() {
-            return Decision::NotValidated;
-        }
-        let rights = entry.permissions(access.vmpl);
-        if !rights.contains(access.needs()) {
-            let vmpl = access.vmpl;
-            return Decision::Violation(Rule::VmplPermission { gpa, vmpl });
-        }
-        leaf(gpa, size, true, rights)
-    }
-
-    /// How an honest host assigns the page around `gpa`: with 2M where nothing in the block was
-    /// touched, else with 4K.
-    fn assignment(&self, gpa: u64, entry: Entry, size: RmpSize, whole: bool) -> HostDuty {
-        let huge =
-            whole && size == RmpSize::Size2M && !entry.shared() && self.largest == RmpSize::Size2M;
-        let size = if huge {
-            RmpSize::Size2M
-        } else {
-            RmpSize::Size4K
-        };
-        HostDuty::Assign {
-            gpa: gpa & !(size.bytes() - 1),
-            size,
-        }
-    }
-}
-
-impl Access {
-    /// The permissions that the access takes.
-    fn needs(&self) -> Permissions {
-        let mut needs = if self.fetch {
-            if self.user {
-                Permissions::EXECUTE_USER
-            } else {
-                Permissions::EXECUTE_SUPERVISOR
-            }
-        } else {
-            Permissions::READ
-        };
-        needs.set(Permissions::WRITE, self.write);
-        needs
-    }
-}
-
-fn leaf(gpa: u64, size: RmpSize, private: bool, rights: Permissions) -> Decision {
-    Decision::Map(Leaf {
-        gpa: gpa & !(size.bytes() - 1),
-        size,
-        private,
-        rights,
-    })
-}
-
-impl Leaf {
-    /// User and supervisor may not both execute: nested tables can't express it, since their user bit
-    /// governs data as well (a deviation; the leaf should follow the access that faulted).
-    pub fn execute_differs(&self) -> bool {
-        self.rights.contains(Permissions::EXECUTE_USER)
-            != self.rights.contains(Permissions::EXECUTE_SUPERVISOR)
+        Ok(block.lock())
     }
 }
 

@@ -10,8 +10,7 @@ use snp_defs::rmp::RmpSize;
 
 use super::block::{Locked, PAGES};
 use super::entry::Entry;
-use super::{Access, Decision, Rmp};
-use crate::snp::refusal::Refusal;
+use super::{Change, ChangeKind, Rmp};
 
 /// What an honest host does about an RMP fault before the access is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,71 +44,6 @@ pub enum HostError {
     Overlap,
     /// PSMASH of what is no 2M page, or unsmash of pages that differ.
     NotUniform,
-}
-
-/// Something that changed. The caller acts on it while the block is still locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub struct Change {
-    /// First byte of the range, aligned to `size`.
-    pub gpa: u64,
-    /// Bytes of the range: one page of this size.
-    pub size: RmpSize,
-    /// What happened.
-    pub kind: ChangeKind,
-    /// No page of the range was assigned or shared before: its backing was never used.
-    pub fresh: bool,
-}
-
-/// Kinds of change, as the trace has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChangeKind {
-    /// The page belongs to the guest now, not validated.
-    Assigned,
-    /// The page is shared now.
-    Unassigned,
-    /// A 2M page was split.
-    Split,
-    /// 512 pages became one of 2M.
-    Merged,
-    /// PVALIDATE set the validated bit.
-    Validated,
-    /// PVALIDATE cleared the validated bit.
-    Rescinded,
-    /// RMPADJUST changed permissions or the VMSA bit.
-    Adjusted {
-        /// A permission was taken away.
-        revokes: bool,
-    },
-}
-
-impl Change {
-    /// Leaves over the range may allow too much now, in either view: clear them in all VMPLs' tables.
-    pub const fn revokes(&self) -> bool {
-        match self.kind {
-            ChangeKind::Assigned | ChangeKind::Unassigned | ChangeKind::Rescinded => true,
-            ChangeKind::Adjusted { revokes } => revokes,
-            ChangeKind::Split | ChangeKind::Merged | ChangeKind::Validated => false,
-        }
-    }
-
-    /// The host changed memory that vCPUs may have translations for: it flushes all of them before it
-    /// goes on. (After an instruction of the guest the flush is the guest's duty.)
-    pub const fn flush(&self) -> bool {
-        matches!(self.kind, ChangeKind::Assigned | ChangeKind::Unassigned) && !self.fresh
-    }
-
-    /// The contents are undefined now (APM vol. 2, 15.36.5; 56421, SNP page state change).
-    pub const fn undefined(&self) -> bool {
-        matches!(self.kind, ChangeKind::Assigned | ChangeKind::Unassigned)
-    }
-
-    /// Overwrite the backing of the view that the page is in from now on, so that nobody can count on
-    /// its contents. Fresh memory is left alone, or all of QEMU's memory would be touched before the
-    /// guest's first instruction; it reads zero (a deviation).
-    pub const fn scramble(&self) -> bool {
-        self.undefined() && !self.fresh
-    }
 }
 
 impl Rmp<'_> {
@@ -297,6 +231,28 @@ impl Rmp<'_> {
         })
     }
 
+    /// How an honest host assigns the page around `gpa`: with 2M where nothing in the block was
+    /// touched, else with 4K.
+    pub(super) fn assignment(
+        &self,
+        gpa: u64,
+        entry: Entry,
+        size: RmpSize,
+        whole: bool,
+    ) -> HostDuty {
+        let huge =
+            whole && size == RmpSize::Size2M && !entry.shared() && self.largest == RmpSize::Size2M;
+        let size = if huge {
+            RmpSize::Size2M
+        } else {
+            RmpSize::Size4K
+        };
+        HostDuty::Assign {
+            gpa: gpa & !(size.bytes() - 1),
+            size,
+        }
+    }
+
     /// Does what an honest host does about an RMP fault. When the state changed meanwhile, nothing
     /// happens; the access that is tried again finds out.
     pub fn serve(&self, duty: HostDuty, changed: &mut dyn FnMut(Change)) {
@@ -311,118 +267,6 @@ impl Rmp<'_> {
                 }
             }
         }
-    }
-
-    /// The firmware takes or releases a page (immutable bit).
-    ///
-    /// # Errors
-    /// No memory, or the sizes do not fit.
-    pub fn set_immutable(&self, gpa: u64, size: RmpSize, on: bool) -> Result<(), HostError> {
-        self.edit(gpa, size, |entry| entry.with_immutable(on))
-    }
-
-    /// The firmware adds a page at launch: assigned, validated, with these permissions for VMPL1 to
-    /// VMPL3 and this VMSA bit (56860, 8.17).
-    ///
-    /// # Errors
-    /// As [`Rmp::assign`].
-    pub fn launch(
-        &self,
-        gpa: u64,
-        size: RmpSize,
-        permissions: [snp_defs::rmp::Permissions; 3],
-        vmsa: bool,
-    ) -> Result<(), HostError> {
-        let _ = self.assign(gpa, size)?;
-        self.edit(gpa, size, |entry| {
-            (1..=3u8)
-                .zip(permissions)
-                .fold(entry, |entry, (vmpl, permissions)| {
-                    entry.with_permissions(vmpl, permissions)
-                })
-                .with_validated(true)
-                .with_vmsa(vmsa)
-        })
-    }
-
-    /// Changes the entry of a page that has exactly this size.
-    fn edit(
-        &self,
-        gpa: u64,
-        size: RmpSize,
-        change: impl Fn(Entry) -> Entry,
-    ) -> Result<(), HostError> {
-        let mut block = self.locked(gpa, size)?;
-        let (entry, old_size) = block.get(gpa);
-        if old_size != size {
-            return Err(HostError::Overlap);
-        }
-        match size {
-            RmpSize::Size4K => block.set_page(gpa, change(entry)),
-            RmpSize::Size2M => block.set_block(change(entry)),
-        }
-        Ok(())
-    }
-
-    /// VMRUN's mark in the RMP: the page at `gpa` is in use.
-    ///
-    /// # Errors
-    /// No VMSA page, or in use already.
-    pub fn claim_vmsa(&self, gpa: u64) -> Result<(), Refusal> {
-        let mut block = self
-            .locked(gpa, RmpSize::Size4K)
-            .map_err(|_| Refusal::NotAVmsa)?;
-        let (entry, size) = block.get(gpa);
-        // A VMSA in a 2M page of the RMP is none that this machine runs: RMPADJUST marks single pages.
-        if !entry.assigned()
-            || !entry.validated()
-            || !entry.vmsa()
-            || entry.immutable()
-            || size != RmpSize::Size4K
-        {
-            return Err(Refusal::NotAVmsa);
-        }
-        if entry.in_use() {
-            return Err(Refusal::Busy);
-        }
-        block.set_page(gpa, entry.with_in_use(true));
-        Ok(())
-    }
-
-    /// The end of [`Rmp::claim_vmsa`].
-    pub fn release_vmsa(&self, gpa: u64) {
-        if let Ok(mut block) = self.locked(gpa, RmpSize::Size4K) {
-            let (entry, size) = block.get(gpa);
-            if size == RmpSize::Size4K {
-                block.set_page(gpa, entry.with_in_use(false));
-            }
-        }
-    }
-
-    /// Locks the block of a page, after the checks that every operation shares.
-    pub(super) fn locked(&self, gpa: u64, size: RmpSize) -> Result<Locked<'_>, HostError> {
-        if gpa & (size.bytes() - 1) != 0 {
-            return Err(HostError::Unaligned);
-        }
-        let block = self.block(gpa).ok_or(HostError::NotMemory)?;
-        if size == RmpSize::Size2M && !block.whole() {
-            return Err(HostError::NotMemory);
-        }
-        Ok(block.lock())
-    }
-
-    /// [`Rmp::check`], with the block locked while `act` enters the leaf: a change that takes the
-    /// right away again comes after it, and finds the leaf. `act` may not use the table.
-    pub fn check_then<R>(&self, access: &Access, act: impl FnOnce(Decision) -> R) -> R {
-        let Some(block) = self.block(access.gpa) else {
-            return act(Decision::Mmio);
-        };
-        let whole = block.whole();
-        let locked = block.lock();
-        let (entry, size) = locked.get(access.gpa);
-        let result = act(self.decide(access, entry, size, whole));
-        drop(locked);
-        result
     }
 }
 

@@ -6,8 +6,8 @@ use snp_defs::VMPL_COUNT;
 use snp_defs::rmp::{Permissions, RmpAttributes, RmpResult, RmpSize};
 
 use super::block::Locked;
-use super::host::{Change, ChangeKind, HostDuty};
-use super::{Entry, Rmp, Rule};
+use super::{Change, ChangeKind, Entry, HostDuty, Rmp};
+use crate::snp::rule::Rule;
 
 /// Who executes the instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ extern crate std;
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use snp_defs::rmp::{RmpAttributes, RmpResult};
+use snp_defs::rmp::{Permissions, RmpAttributes, RmpResult};
 
 use super::*;
 

@@ -5,10 +5,11 @@ extern crate std;
 
 use std::vec::Vec;
 
-use snp_defs::rmp::{RmpAttributes, RmpResult};
+use snp_defs::rmp::{Permissions, RmpAttributes, RmpResult};
 
 use super::*;
 use crate::snp::refusal::Refusal;
+use crate::snp::rule::Rule;
 
 mod access;
 mod host;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Calls to the SVSM (58019, 4 and 6): the calling area, and the lists that calls take.
+//! Calls to the SVSM (58019, 5 and 6): the calling area, and the lists that calls take.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -6,7 +6,7 @@ use svsm_abi::core_protocol;
 use svsm_launch::LaunchInfo;
 
 /// Makes the SVSM's secrets page into the guest's: the keys of VMPLs above the guest's are wiped,
-/// and what an SVSM tells its guest is filled in (58019, 5).
+/// and what an SVSM tells its guest is filled in (58019, 4).
 ///
 /// The guest's own key stays, and those of VMPLs below it: it may speak for them.
 pub fn make_guest_secrets(page: &mut SecretsPage, launch: &LaunchInfo) {

@@ -81,7 +81,7 @@ impl<'a> Vmsa<'a> {
     }
 
     /// Whether this page, written by a guest and no longer within its reach, may become a vCPU at
-    /// `vmpl`, by the wish of the vCPU `creator` (58019, 7.3: VMPL, SVME and SEV_FEATURES).
+    /// `vmpl`, by the wish of the vCPU `creator` (58019, 6.3: VMPL, SVME and SEV_FEATURES).
     pub fn may_run(&self, vmpl: u8, creator: &Vmsa<'_>) -> bool {
         let features = self.sev_features();
         // `reserved_0c8`, the VMPL, the CPL, `reserved_0cc`.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The attestation protocol (58019, 8): reports over a nonce, and buffers of every wrong kind.
+//! The attestation protocol (58019, 7): reports over a nonce, and buffers of every wrong kind.
 
 use snp_defs::report::{AttestationReport, REPORT_SIZE};
 use svsm_abi::attestation::{self as calls, AttestServices, AttestSingleService, Buffer};

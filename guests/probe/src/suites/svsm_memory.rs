@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! DEPOSIT_MEM and WITHDRAW_MEM (58019, 7.5 and 7.6): memory that the SVSM is lent.
+//! DEPOSIT_MEM and WITHDRAW_MEM (58019, 6.5 and 6.6): memory that the SVSM is lent.
 
 use svsm_abi::calling_area;
 use svsm_abi::core_protocol::{self as core, PvalidateEntry};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The PVALIDATE call (58019, 7.2): lists of every wrong kind, double validation, and what a page holds
+//! The PVALIDATE call (58019, 6.2): lists of every wrong kind, double validation, and what a page holds
 //! after it came back.
 
 use snp_defs::exit;

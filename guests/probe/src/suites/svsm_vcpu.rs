@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! CREATE_VCPU and DELETE_VCPU (58019, 7.3 and 7.4).
+//! CREATE_VCPU and DELETE_VCPU (58019, 6.3 and 6.4).
 
 use snp_defs::vmsa::{EFER_SVME, Segment, Vmsa, sev_features};
 use svsm_abi::core_protocol::{self as core, PvalidateEntry};

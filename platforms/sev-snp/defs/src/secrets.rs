@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The secrets page (56860, 8.17.2.5: PAGE_TYPE_SECRETS), with the part that an SVSM fills for its guest
-//! (SVSM specification 58019, section 5: discovery).
+//! (SVSM specification 58019, section 4: discovery).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

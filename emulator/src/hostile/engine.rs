@@ -7,11 +7,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Mutex;
 
-use super::action::{Action, Place, Source, WORDS, build};
+use super::action::{Action, Place};
 use super::event::{Event, Occasion};
 use super::language::{Chance, Rule, Script};
 use super::mailbox::Mailbox;
 use super::random::Random;
+use super::words::{Source, WORDS, build};
 use emulator_defs::layout::SVSM_BASE;
 use snp_defs::rmp::RmpSize;
 

@@ -12,8 +12,9 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::action::{Action, Place, Source, Word, build};
+use super::action::{Action, Place};
 use super::event::{Event, Occasion};
+use super::words::{Source, Word, build};
 
 /// The most rules that a script may have.
 const MOST_RULES: usize = 256;

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `event` | when it can misbehave |
 //! | `action` | what it can do |
-//! | `language` | scripts |
+//! | `words`, `language` | scripts |
 //! | `engine` | which rule acts, and how often each did |
 //! | `vmgexit` | in place of [`crate::snp::ghcb::handle_vmgexit`] |
 //! | `page_state`, `firmware`, `answer` | lists of pages, messages, and how an answer is written |
@@ -35,6 +35,7 @@ mod page_state;
 pub mod random;
 pub mod trick;
 pub mod vmgexit;
+pub mod words;
 
 pub use action::Action;
 pub use engine::{Engine, Record};

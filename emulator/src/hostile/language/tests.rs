@@ -159,8 +159,8 @@ proptest! {
 
     /// Every action fits at least into the rule that it was made for.
     #[test]
-    fn any_rule(word in 0..super::super::action::WORDS.len(), event in 0..Event::ALL.len(), number in 0..4_u64) {
-        let word = super::super::action::WORDS[word];
+    fn any_rule(word in 0..super::super::words::WORDS.len(), event in 0..Event::ALL.len(), number in 0..4_u64) {
+        let word = super::super::words::WORDS[word];
         let event = Event::ALL[event];
         let mut text = String::from(event.name());
         text.push_str(": ");

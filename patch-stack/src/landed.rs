@@ -1,29 +1,65 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which patches of a series a base has already. Needs no common history.
+//! Which patches of a series a base has already. None of the tests needs a common history; the
+//! third needs some history, and a base that is one commit of a tarball has none.
 
-use git2::Oid;
+use std::collections::HashMap;
+
+use git2::{Oid, Repository};
 
 use crate::apply::{Applier, Error};
 use crate::mail::Patch;
+use crate::patch_id;
 
 /// What speaks for a patch having landed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// Its reverse applies exactly to the base.
+    /// What undoes it applies, once what undoes the patches after it was applied, where that
+    /// was possible.
     pub reverse_applies: bool,
-    /// Merged into the base, it changes nothing.
+    /// Merged into the base by itself, it changes nothing.
     pub becomes_empty: bool,
-    /// A commit of the base's history has the same patch-id.
+    /// A commit of `upstream` that has the same patch-id.
     pub same_patch_id: Option<Oid>,
 }
 
-/// The evidence for each of `patches`, each looked at by itself, against the commit `base`.
-/// `upstream` are commits whose patch-ids are compared, where there is history.
+impl Evidence {
+    /// Whether anything speaks for it.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.reverse_applies || self.becomes_empty || self.same_patch_id.is_some()
+    }
+}
+
+/// The evidence for each of `patches` against the commit `base`. `upstream` are commits of
+/// `repository` whose patch-ids are compared; each costs a diff.
 pub fn find(
-    _applier: &mut Applier,
-    _base: Oid,
-    _patches: &[Patch],
-    _upstream: &[Oid],
+    applier: &mut Applier,
+    repository: &Repository,
+    base: Oid,
+    patches: &[&Patch],
+    upstream: &[Oid],
 ) -> Result<Vec<Evidence>, Error> {
-    unimplemented!("landed lands next")
+    let mut found = vec![Evidence::default(); patches.len()];
+
+    let mut undone = applier.tree(base)?;
+    for (patch, evidence) in patches.iter().zip(&mut found).rev() {
+        evidence.reverse_applies = applier.undo(&mut undone, &patch.diff.files)?;
+    }
+
+    for (patch, evidence) in patches.iter().zip(&mut found) {
+        evidence.becomes_empty = applier.is_in(base, patch)?;
+    }
+
+    let mut ids = HashMap::new();
+    for commit in upstream {
+        if let Some(id) = patch_id::of_commit(repository, *commit)? {
+            ids.entry(id).or_insert(*commit);
+        }
+    }
+    if !ids.is_empty() {
+        for (patch, evidence) in patches.iter().zip(&mut found) {
+            evidence.same_patch_id = ids.get(&patch_id::of(patch)).copied();
+        }
+    }
+    Ok(found)
 }

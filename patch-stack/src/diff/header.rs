@@ -172,7 +172,7 @@ impl Header {
         let (old_blob, new_blob) = self.blobs.unzip();
         let file = File {
             old_mode: self.old_mode.or(self.deleted_file).or(self.index_mode),
-            new_mode: self.new_mode.or(self.new_file).or(self.index_mode),
+            new_mode: self.new_mode.or(self.new_file),
             old_path,
             new_path,
             copy,
@@ -192,6 +192,9 @@ fn check(file: &File) -> Result<(), &'static str> {
         if file.old_path.is_none() && hunks.iter().any(|hunk| !hunk.old.is_empty()) {
             return Err("a new file with old lines");
         }
+        if file.old_path.is_none() && hunks.len() > 1 {
+            return Err("a new file with more than one hunk");
+        }
         if file.new_path.is_none() && hunks.iter().any(|hunk| !hunk.new.is_empty()) {
             return Err("a deleted file with new lines");
         }
@@ -203,9 +206,8 @@ fn check(file: &File) -> Result<(), &'static str> {
     {
         return Err("a file that becomes a symbolic link has to be deleted and made anew");
     }
-    let unchanged = file.content == Content::Same
-        && file.old_path == file.new_path
-        && file.old_mode == file.new_mode;
+    let same_mode = file.new_mode.is_none() || file.new_mode == file.old_mode;
+    let unchanged = file.content == Content::Same && file.old_path == file.new_path && same_mode;
     if unchanged {
         Err("nothing happens to this file")
     } else {

@@ -32,7 +32,8 @@ pub struct File {
     pub new_path: Option<Vec<u8>>,
     /// Mode before, where the diff says so.
     pub old_mode: Option<Mode>,
-    /// Mode after, where the diff says so.
+    /// Mode after, where the diff gives the file one. Without it the file keeps the mode that it
+    /// has, which need not be the old mode: git says so too.
     pub new_mode: Option<Mode>,
     /// Whether the old path stays, when the two differ.
     pub copy: bool,

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which file that is gone has become which file that is new, as git finds out in a merge
+//! (git-diff(1), `--find-renames`; at least half of a file has to be the same).
+//!
+//! A merge that follows a rename gives another tree than one that does not, so the measure is
+//! git's, in its units: the pieces of two files, lines or 64 bytes, are compared by hashes.
+
+use std::collections::HashMap;
+
+use super::Error;
+use super::store::Store;
+use super::tree::FileEntry;
+use crate::diff::Mode;
+
+/// Of this many parts, so many are the same.
+const SCORE_MAX: u64 = 60_000;
+/// A rename has at least this score.
+const SCORE_RENAME: u64 = SCORE_MAX / 2;
+/// When only one gone and one new file have a name, this score settles it.
+const SCORE_BASENAME: u64 = SCORE_MAX / 4 * 3;
+
+/// A path with its file.
+pub(super) type Candidate = (Vec<u8>, FileEntry);
+
+/// The renames, from path to path with the new file.
+pub(super) type Renames = HashMap<Vec<u8>, Candidate>;
+
+/// Finds what became of the files `gone` among the files `new`.
+pub(super) fn renames(
+    store: &mut Store,
+    gone: &[Candidate],
+    new: &[Candidate],
+) -> Result<Renames, Error> {
+    let mut search = Search {
+        store,
+        gone,
+        new,
+        found: HashMap::new(),
+        used: vec![false; new.len()],
+        chunks: HashMap::new(),
+    };
+    search.exact()?;
+    search.by_basename()?;
+    search.by_content()?;
+    let pairs = search.found;
+    Ok(pairs
+        .into_iter()
+        .map(|(gone_at, new_at)| (gone[gone_at].0.clone(), new[new_at].clone()))
+        .collect())
+}
+
+struct Search<'s> {
+    store: &'s mut Store,
+    gone: &'s [Candidate],
+    new: &'s [Candidate],
+    /// Index of the gone file to that of the new one.
+    found: HashMap<usize, usize>,
+    used: Vec<bool>,
+    /// The pieces of gone files: compared with many.
+    chunks: HashMap<usize, Chunks>,
+}
+
+impl Search<'_> {
+    /// Files that are the same; those of the same name before others.
+    fn exact(&mut self) -> Result<(), Error> {
+        for same_name in [true, false] {
+            for (gone_at, (path, file)) in self.gone.iter().enumerate() {
+                if self.found.contains_key(&gone_at) || self.is_empty(file)? {
+                    continue;
+                }
+                let mut new = self.new.iter().enumerate();
+                let found = new.find(|(new_at, (other, entry))| {
+                    !self.used[*new_at]
+                        && entry.id == file.id
+                        && is_link(entry) == is_link(file)
+                        && (!same_name || basename(other) == basename(path))
+                });
+                if let Some((new_at, _)) = found {
+                    self.take(gone_at, new_at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Files whose name only one gone and one new file have.
+    fn by_basename(&mut self) -> Result<(), Error> {
+        let by_name = |files: &[Candidate], free: &dyn Fn(usize) -> bool| {
+            let mut names: HashMap<Vec<u8>, Option<usize>> = HashMap::new();
+            for (at, (path, _)) in files.iter().enumerate().filter(|(at, _)| free(*at)) {
+                names
+                    .entry(basename(path).to_vec())
+                    .and_modify(|at| *at = None)
+                    .or_insert(Some(at));
+            }
+            names
+        };
+        let gone = by_name(self.gone, &|at| !self.found.contains_key(&at));
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let new = by_name(self.new, &|at| !self.used[at]);
+        for (name, gone_at) in gone {
+            if let (Some(gone_at), Some(Some(new_at))) = (gone_at, new.get(&name))
+                && self.score(gone_at, *new_at, SCORE_BASENAME)? >= SCORE_BASENAME
+            {
+                self.take(gone_at, *new_at);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rest: the best pairs first.
+    fn by_content(&mut self) -> Result<(), Error> {
+        let mut pairs = Vec::new();
+        for gone_at in (0..self.gone.len())
+            .filter(|at| !self.found.contains_key(at))
+            .collect::<Vec<_>>()
+        {
+            for new_at in 0..self.new.len() {
+                if !self.used[new_at] {
+                    let score = self.score(gone_at, new_at, SCORE_RENAME)?;
+                    if score >= SCORE_RENAME {
+                        let same_name =
+                            basename(&self.gone[gone_at].0) == basename(&self.new[new_at].0);
+                        pairs.push((score, same_name, gone_at, new_at));
+                    }
+                }
+            }
+        }
+        pairs.sort_by(|a, b| {
+            (b.0, b.1)
+                .cmp(&(a.0, a.1))
+                .then((a.3, a.2).cmp(&(b.3, b.2)))
+        });
+        for (_, _, gone_at, new_at) in pairs {
+            if !self.found.contains_key(&gone_at) && !self.used[new_at] {
+                self.take(gone_at, new_at);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, gone_at: usize, new_at: usize) {
+        self.found.insert(gone_at, new_at);
+        self.used[new_at] = true;
+    }
+
+    /// How much of the larger file is copied from the smaller one or the other way round; 0 when
+    /// their sizes alone say that it is less than `least`.
+    fn score(&mut self, gone_at: usize, new_at: usize, least: u64) -> Result<u64, Error> {
+        let (gone, new) = (self.gone[gone_at].1, self.new[new_at].1);
+        let regular = |file: &FileEntry| Mode::from_bits(file.mode).is_some() && !is_link(file);
+        if !regular(&gone) || !regular(&new) {
+            return Ok(0);
+        }
+        let sizes = [
+            self.store.blob_size(gone.id)? as u64,
+            self.store.blob_size(new.id)? as u64,
+        ];
+        let (small, large) = (sizes[0].min(sizes[1]), sizes[0].max(sizes[1]));
+        if small == 0 || large * (SCORE_MAX - least) < (large - small) * SCORE_MAX {
+            return Ok(0);
+        }
+        if !self.chunks.contains_key(&gone_at) {
+            let chunks = Chunks::of(&self.store.blob(gone.id)?);
+            self.chunks.insert(gone_at, chunks);
+        }
+        let new = Chunks::of(&self.store.blob(new.id)?);
+        let copied = self.chunks[&gone_at].common(&new);
+        Ok(copied * SCORE_MAX / large)
+    }
+
+    fn is_empty(&mut self, file: &FileEntry) -> Result<bool, Error> {
+        Ok(Mode::from_bits(file.mode).is_some() && self.store.blob_size(file.id)? == 0)
+    }
+}
+
+/// Bytes of a file by the hash of the piece that they are in.
+struct Chunks(HashMap<u32, u64>);
+
+impl Chunks {
+    fn of(content: &[u8]) -> Self {
+        let text = !is_binary(content);
+        let mut bytes_of = HashMap::new();
+        let (mut high, mut low, mut length) = (0_u32, 0_u32, 0_u64);
+        let mut bytes = content.iter().peekable();
+        while let Some(&byte) = bytes.next() {
+            let ends_file = bytes.peek().is_none();
+            // Line ends of both kinds are the same.
+            let skipped = text && byte == b'\r' && bytes.peek() == Some(&&b'\n');
+            if !skipped {
+                (high, low) = ((high << 7) ^ (low >> 25), (low << 7) ^ (high >> 25));
+                high = high.wrapping_add(u32::from(byte));
+                length += 1;
+            }
+            if length > 0 && (length == 64 || (byte == b'\n' && !skipped) || ends_file) {
+                let hash = high.wrapping_add(low.wrapping_mul(0x61)) % 107_927;
+                *bytes_of.entry(hash).or_insert(0) += length;
+                (high, low, length) = (0, 0, 0);
+            }
+        }
+        Self(bytes_of)
+    }
+
+    fn common(&self, other: &Self) -> u64 {
+        self.0
+            .iter()
+            .map(|(hash, bytes)| other.0.get(hash).map_or(0, |others| *bytes.min(others)))
+            .sum()
+    }
+}
+
+/// A NUL among the first bytes makes a file binary for git.
+pub(super) fn is_binary(content: &[u8]) -> bool {
+    memchr::memchr(0, &content[..content.len().min(8000)]).is_some()
+}
+
+fn basename(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+fn is_link(file: &FileEntry) -> bool {
+    Mode::from_bits(file.mode) == Some(Mode::Symlink)
+}

@@ -36,7 +36,8 @@ pub(crate) struct Level {
     pub(super) on_init: Option<u64>,
     pub(crate) run_state: RunState,
     pub(crate) sev_features: u64,
-    /// DR0 to DR3, x87 and SSE, TSC_AUX and so on: what the control block has no room for.
+    /// XSS, XCR0 and PKRU: the control block has no room for them. Of what else it has no room for
+    /// (DR0 to DR3, x87 and SSE, TSC_AUX) the processor keeps what is loaded.
     pub(crate) xss: u64,
     pub(crate) xcr0: u64,
     pub(crate) pkru: u32,

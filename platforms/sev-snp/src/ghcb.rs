@@ -10,7 +10,7 @@ use core::mem::offset_of;
 
 use snp_defs::exit;
 use snp_defs::ghcb::{Ghcb as Layout, SHARED_BUFFER_OFFSET, USAGE_STANDARD, VERSION_SNP};
-use snp_defs::ghcb::{ap_creation, bitmap_index, result};
+use snp_defs::ghcb::{ap_creation, bitmap_index, guest_request_error, result};
 use snp_defs::psc;
 use svsm::platform::HostError;
 use zerocopy::{FromBytes, IntoBytes};
@@ -62,7 +62,7 @@ pub struct GuestRequestStatus {
     pub firmware: u32,
     /// What the hypervisor says for itself, [`snp_defs::ghcb::guest_request_error`].
     pub hypervisor: u32,
-    /// Pages that certificates need, where `hypervisor` is INVALID_LENGTH.
+    /// Pages that certificates need, where `hypervisor` is INVALID_LENGTH; else 0.
     pub pages_needed: u64,
 }
 
@@ -257,10 +257,16 @@ impl<'a> Ghcb<'a> {
             scratch: None,
         };
         let status = self.call(door, code, request)?;
+        let hypervisor = (status >> 32) as u32;
+        // Only then is RBX an output.
+        let pages_needed = match u64::from(hypervisor) {
+            guest_request_error::INVALID_LENGTH => self.output(RBX)?,
+            _ => 0,
+        };
         Ok(GuestRequestStatus {
             firmware: status as u32,
-            hypervisor: (status >> 32) as u32,
-            pages_needed: self.page.read(RBX),
+            hypervisor,
+            pages_needed,
         })
     }
 }
@@ -496,6 +502,36 @@ mod tests {
                 pages_needed: 7
             }),
         );
+    }
+
+    #[test]
+    fn how_many_pages_are_needed_is_read_only_where_the_host_says_it() {
+        let certificates = Some(CertificatePages {
+            gpa: 0x9000,
+            count: 4,
+        });
+        let ask = |valid: u64, info2: u64| {
+            let script = move |page: &ForeignPage| {
+                page.write(RBX, 7);
+                page.write(VALID_BITMAP, valid);
+                page.write(VALID_BITMAP + 8, valid);
+                answer(page, 0, info2);
+            };
+            against(script, |ghcb, door| {
+                ghcb.guest_request(door, 0x1000, 0x2000, certificates)
+            })
+        };
+        // Too few, and no word of how many it takes.
+        let too_few = guest_request_error::INVALID_LENGTH << 32;
+        assert_eq!(ask(0, too_few), Err(HostError::Malformed));
+        assert_eq!(
+            ask(u64::MAX, too_few).map(|status| status.pages_needed),
+            Ok(7)
+        );
+        // Fine, or busy: what is left in RBX means nothing.
+        for info2 in [0, guest_request_error::BUSY << 32] {
+            assert_eq!(ask(0, info2).map(|status| status.pages_needed), Ok(0));
+        }
     }
 
     #[test]

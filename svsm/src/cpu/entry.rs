@@ -4,9 +4,9 @@
 //! # Soundness
 //! The stubs save every general register in the layout of [`TrapFrame`], so that the interrupted
 //! code can't tell that it was interrupted. They use the stack of the interrupted code, except
-//! where the descriptor table names another. That an exception may nest (the host
-//! may inject #HV at any instruction, also into its own handler) is why only those that never return
-//! have a stack of their own: a second #HV on such a stack would overwrite the frame of the first.
+//! where the descriptor table names another. That an exception may nest (a
+//! platform may let the host raise one at any instruction, also in the handler of that very one) is why only
+//! those that never return have a stack of their own: a second one on such a stack would overwrite the frame of the first.
 
 use super::trap::{TrapFrame, serve, vector};
 use core::arch::global_asm;

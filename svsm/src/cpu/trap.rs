@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the trap entry saves, and who serves which exception.
+#![forbid(unsafe_code)]
+
+use crate::platform::{Fatal, Host, Trap};
 
 /// The interrupted code's registers, as the trap entry (`entry.rs`) pushes them and takes them back.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,32 +39,26 @@ pub struct TrapFrame {
 pub(crate) mod vector {
     pub(crate) const DOUBLE_FAULT: u64 = 8;
     pub(crate) const PAGE_FAULT: u64 = 14;
-    /// #HV: the host signals.
-    pub(crate) const HYPERVISOR_INJECTION: u64 = 28;
-    /// #VC: an instruction needs the host, or memory is not validated.
-    pub(crate) const VMM_COMMUNICATION: u64 = 29;
-    /// #VE of TDX.
-    pub(crate) const VIRTUALIZATION: u64 = 20;
+}
+
+/// What an exception means. All but two mean something to the platform only, or nothing.
+fn judge(frame: &mut TrapFrame, host: Option<&dyn Host>) -> Trap {
+    match frame.vector {
+        vector::PAGE_FAULT => Trap::Access,
+        vector::DOUBLE_FAULT => Trap::Fatal(Fatal::Memory),
+        _ => match host {
+            Some(host) => host.trap(frame),
+            None => Trap::Fatal(Fatal::Exception),
+        },
+    }
 }
 
 /// Serves an exception, or ends the machine. Called by the trap entry, with interrupts off.
 #[cfg(target_os = "none")]
 pub(crate) extern "C" fn serve(frame: &mut TrapFrame) {
     use crate::fatal;
-    use crate::platform::{Fatal, Trap};
 
-    let trap = match frame.vector {
-        vector::PAGE_FAULT => Trap::Access,
-        vector::HYPERVISOR_INJECTION | vector::VMM_COMMUNICATION | vector::VIRTUALIZATION => {
-            match fatal::host() {
-                Some(host) => host.trap(frame),
-                None => Trap::Fatal(Fatal::Exception),
-            }
-        }
-        vector::DOUBLE_FAULT => Trap::Fatal(Fatal::Memory),
-        _ => Trap::Fatal(Fatal::Exception),
-    };
-    match trap {
+    match judge(frame, fatal::host()) {
         Trap::Handled => {}
         // The host took a page of the guest's memory while it was being copied (or a vCPU gave
         // it away): the copy ends with an error. Everywhere else a missing page is one of the
@@ -71,5 +68,65 @@ pub(crate) extern "C" fn serve(frame: &mut TrapFrame) {
             None => fatal::exception(frame, Fatal::Memory),
         },
         Trap::Fatal(reason) => fatal::exception(frame, reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Knows one exception, and says so in the frame.
+    struct OneOfItsOwn(u64);
+
+    impl Host for OneOfItsOwn {
+        fn port_write(&self, _: u16, _: u8) {}
+
+        fn port_read(&self, _: u16) -> u8 {
+            u8::MAX
+        }
+
+        fn terminate(&self, reason: Fatal) -> ! {
+            panic!("{reason:?}")
+        }
+
+        fn trap(&self, frame: &mut TrapFrame) -> Trap {
+            frame.rax = frame.vector;
+            if frame.vector == self.0 {
+                Trap::Handled
+            } else {
+                Trap::Fatal(Fatal::Exception)
+            }
+        }
+    }
+
+    fn frame(vector: u64) -> TrapFrame {
+        TrapFrame {
+            vector,
+            ..TrapFrame::default()
+        }
+    }
+
+    #[test]
+    fn the_core_knows_two_exceptions_and_the_platform_the_rest() {
+        for own in 0..32 {
+            let host = OneOfItsOwn(own);
+            for vector in 0..32 {
+                let mut frame = frame(vector);
+                let (expected, asked) = match vector {
+                    8 => (Trap::Fatal(Fatal::Memory), false),
+                    14 => (Trap::Access, false),
+                    _ if vector == own => (Trap::Handled, true),
+                    _ => (Trap::Fatal(Fatal::Exception), true),
+                };
+                assert_eq!(judge(&mut frame, Some(&host)), expected, "{vector}");
+                assert_eq!(frame.rax, if asked { vector } else { 0 });
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_platform_nothing_is_expected() {
+        assert_eq!(judge(&mut frame(14), None), Trap::Access);
+        assert_eq!(judge(&mut frame(29), None), Trap::Fatal(Fatal::Exception));
     }
 }

@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 use super::StartError;
+use crate::memory::PageSize;
 use igvm_defs::{IGVM_VHS_MEMORY_MAP_ENTRY, MemoryMapEntryType};
 use svsm_launch::Range;
 use zerocopy::FromBytes;
 
-const PAGE: u64 = 4096;
+/// Bytes of the pages that the map counts in.
+const PAGE: u64 = PageSize::Size4K.bytes();
 
 /// The entries that say "memory". The map ends with an entry of no pages, or where its room ends.
 fn memory(map: &[u8]) -> impl Iterator<Item = Range> {

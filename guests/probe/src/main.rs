@@ -20,6 +20,8 @@ mod scratch;
 mod suites;
 #[cfg(target_os = "none")]
 mod svsm;
+#[cfg(target_os = "none")]
+mod vcpu;
 
 /// The probe exists for `x86_64-unknown-none`; built for the host it says so.
 #[cfg(not(target_os = "none"))]

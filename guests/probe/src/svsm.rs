@@ -15,6 +15,9 @@ use crate::machine::boot_params::BootParams;
 use crate::machine::ghcb::{self, NoGhcb, Registers};
 use crate::scratch;
 
+/// How often a call is made again that the SVSM could not finish, before that is its answer.
+const PATIENCE: u32 = 100_000;
+
 /// Base and size of the SVSM's memory, and the first vCPU's calling area; zeros where there is no SVSM.
 static BASE: AtomicU64 = AtomicU64::new(0);
 static SIZE: AtomicU64 = AtomicU64::new(0);
@@ -121,6 +124,17 @@ impl Caller {
             r8,
             r9: 0,
         })
+    }
+
+    /// The same, again and again while the SVSM says that it is not done or that something is in use.
+    pub(crate) fn settled(&self, protocol: u32, call: u32, arguments: [u64; 3]) -> ResultCode {
+        for _ in 0..PATIENCE {
+            match self.result(protocol, call, arguments) {
+                ResultCode::INCOMPLETE | ResultCode::BUSY => {}
+                done => return done,
+            }
+        }
+        ResultCode::BUSY
     }
 
     /// PVALIDATE of a list that is written to `list` first.

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! CREATE_VCPU and DELETE_VCPU (58019, 6.3 and 6.4).
 
-use snp_defs::vmsa::{EFER_SVME, Segment, Vmsa, sev_features};
+use snp_defs::vmsa::{EFER_SVME, Vmsa, sev_features};
 use svsm_abi::core_protocol::{self as core, PvalidateEntry};
 use svsm_abi::result::ResultCode;
 
-use crate::machine::{access, entry, ghcb, instructions, tables, traps};
+use crate::machine::{access, ghcb, instructions};
 use crate::report::Report;
 use crate::scratch;
 use crate::svsm::{self, Caller};
+use crate::vcpu::state;
 
 /// Runs the checks.
 pub(crate) fn check(report: &mut Report) {
@@ -132,62 +133,4 @@ fn wrong_state(report: &mut Report, create: &dyn Fn(u64, u64, u64) -> ResultCode
             instructions::store(page, 0).is_ok(),
         );
     }
-}
-
-/// The state of a further vCPU of the probe: 64-bit mode on the probe's tables.
-pub(crate) fn state(index: usize) -> Vmsa {
-    let mut vmsa: Vmsa = zerocopy::FromZeros::new_zeroed();
-    let code = Segment {
-        selector: 0x10,
-        attributes: 0xA9B,
-        limit: u32::MAX,
-        base: 0,
-    };
-    let data = Segment {
-        selector: 0x18,
-        attributes: 0xC93,
-        limit: u32::MAX,
-        base: 0,
-    };
-    vmsa.cs = code;
-    (vmsa.ds, vmsa.es, vmsa.ss, vmsa.fs, vmsa.gs) = (data, data, data, data, data);
-    vmsa.tr = Segment {
-        selector: 0,
-        attributes: 0x8B,
-        limit: 0xFFFF,
-        base: 0,
-    };
-    vmsa.ldtr = Segment {
-        selector: 0,
-        attributes: 0x82,
-        limit: 0xFFFF,
-        base: 0,
-    };
-    let (base, limit) = traps::idt();
-    vmsa.idtr = Segment {
-        selector: 0,
-        attributes: 0,
-        limit: u32::from(limit),
-        base,
-    };
-    vmsa.vmpl = 2;
-    // LME, LMA, NXE.
-    vmsa.efer = EFER_SVME | 1 << 8 | 1 << 10 | 1 << 11;
-    // PE, ET, PG.
-    vmsa.cr0 = 1 | 1 << 4 | 1 << 31;
-    // PAE.
-    vmsa.cr4 = 1 << 5;
-    vmsa.cr3 = tables::root();
-    vmsa.dr6 = 0xFFFF_0FF0;
-    vmsa.dr7 = 0x400;
-    vmsa.rflags = 2;
-    vmsa.rip = entry::further_rip();
-    vmsa.rsp = entry::stack_top(index);
-    vmsa.rdi = index as u64;
-    vmsa.g_pat = 0x0007_0406_0007_0406;
-    vmsa.sev_features = sev_features::SNP_ACTIVE;
-    vmsa.xcr0 = 1;
-    vmsa.mxcsr = 0x1F80;
-    vmsa.x87_fcw = 0x37F;
-    vmsa
 }

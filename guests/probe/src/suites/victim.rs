@@ -15,12 +15,12 @@ use svsm_abi::attestation::{self as calls, AttestServices, Buffer};
 use svsm_abi::core_protocol::{self as core_calls, PvalidateEntry};
 use svsm_abi::result::ResultCode;
 
-use super::svsm_vcpu::state;
 use crate::machine::boot_params::BootParams;
 use crate::machine::{access, entry, ghcb, instructions};
 use crate::report::Report;
 use crate::scratch;
 use crate::svsm::Caller;
+use crate::vcpu::state;
 
 /// Pages whose contents are looked at again and again.
 const WATCHED: usize = 4;

@@ -28,11 +28,13 @@
 //! And around the engine, what keeps branches of it:
 //!
 //! * [`declare`], [`lock`]: `branches.toml` and `branches.lock`
+//! * [`branch`]: a base and layers of patch files, applied in memory
 //! * [`git`]: the git command line in an environment of its own
 //! * [`mirror`]: the bare repository with the bases, and where they come from
 //! * [`failure`], [`watch`]: what is told to people
 
 pub mod apply;
+pub mod branch;
 pub mod declare;
 pub mod diff;
 pub mod failure;

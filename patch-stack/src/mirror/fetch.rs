@@ -53,6 +53,7 @@ pub fn fetch(
 ) -> Result<(BaseState, bool)> {
     if !how.again
         && let Some(state) = mirror.find_base(&base.name)?
+        && state.is_declared(base)
     {
         return Ok((state, false));
     }
@@ -121,6 +122,7 @@ fn from(
         source: source.kind.describe(),
         sha256: got.sha256.clone(),
         fixups: fixups::digest(&got.fixups),
+        fixup_names: source.fixups.clone(),
     };
     let finished = finish(mirror, base, &got, &origin, how);
     if finished.is_err()

@@ -31,6 +31,7 @@ pub use self::fetch::{Fetch, fetch};
 pub use self::guard::Guard;
 pub use self::origin::Origin;
 
+use crate::declare::Base;
 use crate::failure::{At as _, Failure, Kind, Result};
 use crate::git::{self, Git};
 use crate::watch::{Silent, Watch};
@@ -57,6 +58,18 @@ pub struct BaseState {
     pub tree: Oid,
     /// Where it came from.
     pub origin: Origin,
+}
+
+impl BaseState {
+    /// Does it have the fixups that are declared for its source now? A source that is declared
+    /// no more can't be asked.
+    #[must_use]
+    pub fn is_declared(&self, base: &Base) -> bool {
+        base.sources
+            .iter()
+            .find(|source| source.kind.describe() == self.origin.source)
+            .is_none_or(|source| source.fixups == self.origin.fixup_names)
+    }
 }
 
 impl Mirror {

@@ -12,6 +12,8 @@ pub struct Origin {
     pub sha256: Option<String>,
     /// SHA-256 over the fixups, in hexadecimal; none if there are none.
     pub fixups: Option<String>,
+    /// The names of the fixups, as declared then.
+    pub fixup_names: Vec<String>,
 }
 
 impl Origin {
@@ -21,6 +23,9 @@ impl Origin {
             if let Some(value) = value {
                 text.push_str(&format!("{key} = {value}\n"));
             }
+        }
+        for name in &self.fixup_names {
+            text.push_str(&format!("fixup = {name}\n"));
         }
         text
     }
@@ -38,6 +43,11 @@ impl Origin {
             source: field("source").unwrap_or_default(),
             sha256: field("sha256"),
             fixups: field("fixups"),
+            fixup_names: text
+                .lines()
+                .filter_map(|line| line.strip_prefix("fixup = "))
+                .map(str::to_owned)
+                .collect(),
         }
     }
 }

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `branch status`: how every branch stands.
+
+use anyhow::Result;
+use clap::Args;
+use patch_stack::branch::Standing;
+use patch_stack::failure::Kind;
+use serde_json::{Value, json};
+
+use super::apply::state_word;
+use crate::failure::Status;
+use crate::house::{House, Place};
+use crate::table;
+
+pub(crate) const ABOUT: &str = "Say how every branch stands";
+pub(crate) const LONG_ABOUT: &str = "\
+Say how every branch stands: its base, how many patches, whether they apply cleanly, which have
+landed, whether there are commits that were not exported, and the last build and boot.
+
+Ends with the worst of the branches' statuses: 3 if one needs a refresh, 4 on a conflict, 5 if a
+base is not in the mirror.";
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  cargo xtask branch status
+  cargo xtask branch status planes --json";
+
+/// Tells.
+#[derive(Debug, Args)]
+pub(crate) struct StatusCommand {
+    /// The branch [default: all]
+    #[arg(value_name = "BRANCH")]
+    branch: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is known of one branch.
+struct Line {
+    status: Status,
+    cells: Vec<String>,
+    json: Value,
+}
+
+impl StatusCommand {
+    pub(crate) fn run(self, house: &House) -> Result<Status> {
+        let mut lines = Vec::new();
+        for place in house.places(self.branch.as_deref())? {
+            lines.push(look(&place)?);
+        }
+        let worst = lines
+            .iter()
+            .map(|line| line.status)
+            .max_by_key(|status| *status as u8)
+            .unwrap_or(Status::Good);
+        if self.json {
+            let all: Vec<_> = lines.into_iter().map(|line| line.json).collect();
+            println!("{:#}", json!(all));
+        } else {
+            let rows: Vec<_> = lines.into_iter().map(|line| line.cells).collect();
+            table::print(
+                &["branch", "base", "patches", "state", "lock", "notes"],
+                &rows,
+            );
+        }
+        Ok(worst)
+    }
+}
+
+fn look(place: &Place<'_>) -> Result<Line> {
+    let title = place.title();
+    let base = &place.part.base;
+    let applied = match place.applied() {
+        Ok(applied) => applied,
+        Err(error) => {
+            // A branch whose base is not here, or whose files are broken, is a line as well.
+            let library = error.downcast_ref::<patch_stack::failure::Failure>();
+            let unavailable = library.is_some_and(|failure| failure.kind == Kind::Unavailable)
+                || error
+                    .downcast_ref::<crate::failure::Failure>()
+                    .is_some_and(|failure| failure.status == Status::Unavailable);
+            let (status, state) = if unavailable {
+                (Status::Unavailable, "not fetched")
+            } else {
+                (Status::Failed, "broken")
+            };
+            return Ok(Line {
+                status,
+                cells: vec![
+                    title,
+                    base.clone(),
+                    "-".to_owned(),
+                    state.to_owned(),
+                    "-".to_owned(),
+                    error.to_string(),
+                ],
+                json: json!({
+                    "branch": place.branch.name,
+                    "project": place.project.name,
+                    "base": base,
+                    "state": state,
+                    "error": error.to_string(),
+                }),
+            });
+        }
+    };
+    let standing = applied.standing();
+    let pinned = super::verify::against_lock(place, &applied);
+    let mut notes = Vec::new();
+    match &standing {
+        Standing::Clean => {}
+        Standing::NeedsRefresh(moved) => {
+            notes.push(format!("{} of {} have moved", moved.len(), applied.count()))
+        }
+        Standing::Conflict { index, reason } => notes.push(format!(
+            "{}: {reason}",
+            applied
+                .patch(*index)
+                .map_or("", |patch| patch.name.as_str())
+        )),
+    }
+    Ok(Line {
+        status: super::apply::status_of(&standing),
+        json: json!({
+            "branch": place.branch.name,
+            "project": place.project.name,
+            "base": base,
+            "patches": applied.count(),
+            "state": state_word(&standing),
+            "locked": pinned.is_ok(),
+            "tip_commit": applied.tip().to_string(),
+            "notes": notes,
+        }),
+        cells: vec![
+            title,
+            base.clone(),
+            applied.count().to_string(),
+            state_word(&standing).to_owned(),
+            match pinned {
+                Ok(()) => "as pinned".to_owned(),
+                Err(_) => "differs".to_owned(),
+            },
+            notes.join("; "),
+        ],
+    })
+}

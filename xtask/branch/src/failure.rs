@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The statuses that the tool ends with, and how it says what went wrong.
+
+use std::fmt;
+
+use patch_stack::failure::Kind;
+
+/// What the tool ends with. `docs/src/branches.md` has the same table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Status {
+    /// All is well.
+    Good = 0,
+    /// Something failed: a program, a file, a check.
+    Failed = 1,
+    /// An option, a name or a declaration is wrong.
+    Usage = 2,
+    /// Patches apply, but not at the lines that they name; or files and lock disagree.
+    NeedsRefresh = 3,
+    /// A patch does not apply.
+    Conflict = 4,
+    /// No source has a base.
+    Unavailable = 5,
+    /// A precondition does not hold, and nothing was touched.
+    Refused = 6,
+}
+
+/// An error that a user can act upon.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: Status,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(status: Status, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Status::Usage, message)
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The tool was told to stop by this signal.
+#[derive(Debug)]
+pub(crate) struct Interrupted(pub(crate) i32);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stopped by signal {}", self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// The status of trouble in the library.
+pub(crate) fn status_of(kind: Kind) -> Status {
+    match kind {
+        Kind::Failed | Kind::Interrupted => Status::Failed,
+        Kind::Usage => Status::Usage,
+        Kind::NeedsRefresh => Status::NeedsRefresh,
+        Kind::Conflict => Status::Conflict,
+        Kind::Unavailable => Status::Unavailable,
+        Kind::Refused => Status::Refused,
+    }
+}
+
+/// Prints `error` for a person and returns the status to end with.
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
+    if let Some(Interrupted(signal)) = error.downcast_ref() {
+        eprintln!("stopped");
+        return 128 + u8::try_from(*signal).unwrap_or(0);
+    }
+    let library = error.downcast_ref::<patch_stack::failure::Failure>();
+    if let Some(failure) = library
+        && failure.kind == Kind::Interrupted
+    {
+        eprintln!("stopped; nothing is lost, the next run starts over");
+        return 130;
+    }
+    eprintln!("error: {error:#}");
+    let hint = library.and_then(|failure| failure.hint.as_ref()).or(error
+        .downcast_ref::<Failure>()
+        .and_then(|failure| failure.hint.as_ref()));
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
+    }
+    let status = library.map(|failure| status_of(failure.kind)).or(error
+        .downcast_ref::<Failure>()
+        .map(|failure| failure.status));
+    status.unwrap_or(Status::Failed) as u8
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where everything is: the declaration and the lock in the repository, mirrors and worktrees in
+//! the cache folder, outside the tree.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use patch_stack::branch::{self, Applied, Layer};
+use patch_stack::declare::{Branch, Declaration, Part, Project};
+use patch_stack::lock::Lock;
+use patch_stack::mirror::{Archive, Mirror};
+use patch_stack::watch::Watch;
+
+use crate::cache::Cache;
+use crate::failure::{Failure, Status};
+use crate::progress::Step;
+use crate::signals;
+
+/// What a command works on.
+pub(crate) struct House {
+    /// The folder of `branches.toml`.
+    pub(crate) folder: PathBuf,
+    /// The cache's folder for branches.
+    pub(crate) root: PathBuf,
+    /// What is declared.
+    pub(crate) declared: Declaration,
+    /// What is pinned.
+    pub(crate) lock: Lock,
+}
+
+/// A branch's part in one project, with the declaration around it.
+pub(crate) struct Place<'h> {
+    pub(crate) house: &'h House,
+    pub(crate) branch: &'h Branch,
+    pub(crate) project: &'h Project,
+    pub(crate) part: &'h Part,
+}
+
+impl House {
+    /// Opens the house in `folder`, or in the workspace.
+    pub(crate) fn open(folder: Option<&Path>) -> Result<Self> {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .ancestors()
+            .nth(2)
+            .expect("this crate lies two folders below the workspace");
+        let folder = std::path::absolute(folder.unwrap_or(workspace))?;
+        let file = folder.join("branches.toml");
+        if !file.exists() {
+            return Err(Failure::usage(format!("there is no {}", file.display()))
+                .hint("docs/src/branches.md says what it declares")
+                .into());
+        }
+        let declared = Declaration::read(&file).map_err(patch_stack::failure::Failure::from)?;
+        let lock = Lock::read(&folder.join("branches.lock"))?;
+        let root = Cache::open()?.folder("branches")?;
+        Ok(Self {
+            folder,
+            root,
+            declared,
+            lock,
+        })
+    }
+
+    /// The file `branches.lock`.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.folder.join("branches.lock")
+    }
+
+    /// The mirror of `project`.
+    pub(crate) fn mirror(&self, project: &str) -> Result<Mirror> {
+        Ok(Mirror::open(&self.root, project)?)
+    }
+
+    /// Debian's archive: `$PARAPET_DEBIAN_MIRROR`, else deb.debian.org.
+    pub(crate) fn archive(&self) -> Archive {
+        let address = std::env::var("PARAPET_DEBIAN_MIRROR")
+            .ok()
+            .filter(|text| !text.is_empty())
+            .unwrap_or_else(|| "http://deb.debian.org/debian".to_owned());
+        let keyring = PathBuf::from("/usr/share/keyrings/debian-archive-keyring.gpg");
+        Archive {
+            address,
+            keyring: keyring.exists().then_some(keyring),
+            suites: self.declared.suites.clone(),
+            folder: self.root.join("apt"),
+        }
+    }
+
+    /// The part of `branch` in `project`, or in its only project.
+    pub(crate) fn place(&self, branch: &str, project: Option<&str>) -> Result<Place<'_>> {
+        let branch = self.declared.branch(branch).map_err(Failure::usage)?;
+        let (project, part) = branch.part(project).map_err(Failure::usage)?;
+        Ok(Place {
+            house: self,
+            branch,
+            project: &self.declared.projects[project],
+            part,
+        })
+    }
+
+    /// Every branch's every part, or those of one branch.
+    pub(crate) fn places(&self, branch: Option<&str>) -> Result<Vec<Place<'_>>> {
+        if let Some(name) = branch {
+            self.declared.branch(name).map_err(Failure::usage)?;
+        }
+        Ok(self
+            .declared
+            .branches
+            .values()
+            .filter(|found| branch.is_none_or(|name| name == found.name))
+            .flat_map(|branch| {
+                branch.parts.iter().map(move |(project, part)| Place {
+                    house: self,
+                    branch,
+                    project: &self.declared.projects[project],
+                    part,
+                })
+            })
+            .collect())
+    }
+}
+
+impl Place<'_> {
+    /// What people call it: the branch, with the project where it has several.
+    pub(crate) fn title(&self) -> String {
+        if self.branch.parts.len() == 1 {
+            self.branch.name.clone()
+        } else {
+            format!("{} ({})", self.branch.name, self.project.name)
+        }
+    }
+
+    pub(crate) fn mirror(&self) -> Result<Mirror> {
+        self.house.mirror(&self.project.name)
+    }
+
+    /// The layers, as the files are now.
+    pub(crate) fn layers(&self) -> Result<Vec<Layer>> {
+        Ok(branch::read_layers(
+            &self.house.folder,
+            self.project,
+            self.part,
+            &self.part.base,
+        )?)
+    }
+
+    /// The branch applied in memory.
+    pub(crate) fn applied(&self) -> Result<Applied> {
+        let mirror = self.mirror()?;
+        let base = mirror.base(&self.part.base)?;
+        if !base.is_declared(&self.project.bases[&self.part.base]) {
+            return Err(Failure::new(
+                Status::Unavailable,
+                format!(
+                    "{} has other fixups declared than the mirror's has",
+                    base.name
+                ),
+            )
+            .hint("`cargo xtask branch fetch` mends that")
+            .into());
+        }
+        Ok(branch::apply(&mirror, base, self.layers()?)?)
+    }
+}
+
+/// Shows steps on standard error, and stops when a signal asks to.
+#[derive(Default)]
+pub(crate) struct Shown {
+    step: std::cell::RefCell<Option<Step>>,
+}
+
+impl Watch for Shown {
+    fn step(&self, what: &str) {
+        self.step.replace(Some(Step::start(what)));
+    }
+
+    fn detail(&self, text: &str) {
+        if let Some(step) = &*self.step.borrow() {
+            step.detail(text);
+        }
+    }
+
+    fn done(&self) {
+        if let Some(step) = self.step.take() {
+            step.done();
+        }
+    }
+
+    fn check(&self) -> patch_stack::failure::Result<()> {
+        signals::check().map_err(|stop| {
+            patch_stack::failure::Failure::new(
+                patch_stack::failure::Kind::Interrupted,
+                stop.to_string(),
+            )
+        })
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask branch`, `cargo xtask stack` and `cargo xtask bench branch`: the command line
+//! over the patch engine. A program of its own, so that whoever only runs Parapet need not compile
+//! libgit2; xtask starts it and passes everything through.
+
+#[path = "../../src/cache.rs"]
+#[allow(dead_code, reason = "xtask uses the rest")]
+mod cache;
+mod commands;
+mod failure;
+mod house;
+#[path = "../../src/progress.rs"]
+mod progress;
+#[path = "../../src/signals.rs"]
+#[allow(dead_code, reason = "xtask uses the rest")]
+mod signals;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::commands::{apply, fetch, list, lock, status, verify};
+use crate::failure::Status;
+use crate::house::House;
+
+/// Keeps the downstream branches of Linux and QEMU
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    word: Word,
+}
+
+#[derive(Debug, Subcommand)]
+enum Word {
+    #[command(about = commands::ABOUT, long_about = commands::LONG_ABOUT, after_help = commands::EXAMPLES)]
+    Branch(BranchWords),
+}
+
+#[derive(Debug, clap::Args)]
+struct BranchWords {
+    /// The folder of branches.toml [default: this repository]
+    #[arg(short = 'C', long, value_name = "FOLDER", global = true)]
+    folder: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: BranchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum BranchCommand {
+    #[command(about = list::ABOUT, after_help = list::EXAMPLES)]
+    List(list::List),
+    #[command(about = status::ABOUT, long_about = status::LONG_ABOUT, after_help = status::EXAMPLES)]
+    Status(status::StatusCommand),
+    #[command(about = fetch::ABOUT, long_about = fetch::LONG_ABOUT, after_help = fetch::EXAMPLES)]
+    Fetch(fetch::Fetch),
+    #[command(about = lock::ABOUT, long_about = lock::LONG_ABOUT, after_help = lock::EXAMPLES)]
+    Lock(lock::LockCommand),
+    #[command(about = verify::ABOUT, long_about = verify::LONG_ABOUT, after_help = verify::EXAMPLES)]
+    Verify(verify::Verify),
+    #[command(about = apply::ABOUT, long_about = apply::LONG_ABOUT, after_help = apply::EXAMPLES)]
+    Apply(apply::Apply),
+}
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(status) => ExitCode::from(status as u8),
+        Err(error) => ExitCode::from(failure::report(&error)),
+    }
+}
+
+fn start() -> Result<Status> {
+    // xtask runs cargo in the workspace; paths are meant from where the user stands.
+    if let Some(folder) = std::env::var_os("PARAPET_CALLED_FROM") {
+        std::env::set_current_dir(folder)?;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            error.print()?;
+            return Ok(if error.use_stderr() {
+                Status::Usage
+            } else {
+                Status::Good
+            });
+        }
+    };
+    signals::install()?;
+    let Word::Branch(words) = cli.word;
+    let house = House::open(words.folder.as_deref())?;
+    match words.command {
+        BranchCommand::List(command) => command.run(&house),
+        BranchCommand::Status(command) => command.run(&house),
+        BranchCommand::Fetch(command) => command.run(&house),
+        BranchCommand::Lock(command) => command.run(&house),
+        BranchCommand::Verify(command) => command.run(&house),
+        BranchCommand::Apply(command) => command.run(&house),
+    }
+}

@@ -58,7 +58,7 @@ pub fn find(
     }
     if !ids.is_empty() {
         for (patch, evidence) in patches.iter().zip(&mut found) {
-            evidence.same_patch_id = ids.get(&patch_id::of(patch)).copied();
+            evidence.same_patch_id = ids.get(&patch_id::to_compare(patch)).copied();
         }
     }
     Ok(found)

@@ -16,11 +16,23 @@ const MIB: u64 = 1 << 20;
 /// A small machine, so that a run is short: 2 MiB where lists and pages meet, and one run more.
 fn launch_page() -> LaunchInfo {
     let mut launch = sample_launch_page();
-    launch.guest_memory[0] = Range { base: 0, size: 0x4_0000 };
-    launch.guest_memory[1] = Range { base: 2 * MIB, size: 4 * MIB };
-    launch.guest_memory[2] = Range { base: 4096 * MIB, size: 0x2000 };
+    launch.guest_memory[0] = Range {
+        base: 0,
+        size: 0x4_0000,
+    };
+    launch.guest_memory[1] = Range {
+        base: 2 * MIB,
+        size: 4 * MIB,
+    };
+    launch.guest_memory[2] = Range {
+        base: 4096 * MIB,
+        size: 0x2000,
+    };
     launch.preloaded = [Range::default(); 32];
-    launch.preloaded[0] = Range { base: 0x1_0000, size: 0x1000 };
+    launch.preloaded[0] = Range {
+        base: 0x1_0000,
+        size: 0x1000,
+    };
     launch
 }
 
@@ -62,11 +74,17 @@ fn step(rig: &Rig<'_>, input: &mut Input<'_>) -> Option<()> {
     let memory = rig.memory();
     let reachable = |gpa: u64, length: u64| {
         gpa.checked_add(length).is_some_and(|end| {
-            rig.launch.guest_memory.iter().any(|r| gpa >= r.base && end <= r.base + r.size)
-        }) && (gpa..gpa + length).step_by(16).chain([gpa + length - 1]).all(|at| {
-            let page = at & !0xFFF;
-            rig.platform.has_access(page) && !memory.is_stolen(page)
-        })
+            rig.launch
+                .guest_memory
+                .iter()
+                .any(|r| gpa >= r.base && end <= r.base + r.size)
+        }) && (gpa..gpa + length)
+            .step_by(16)
+            .chain([gpa + length - 1])
+            .all(|at| {
+                let page = at & !0xFFF;
+                rig.platform.has_access(page) && !memory.is_stolen(page)
+            })
     };
     match input.byte()? {
         // The guest writes a list.
@@ -102,8 +120,12 @@ fn step(rig: &Rig<'_>, input: &mut Input<'_>) -> Option<()> {
                 other => u32::from(other),
             };
             let call = u32::from(input.byte()? & 15);
-            let arguments =
-                [input.address()?, input.address()?, u64::from(input.byte()?), input.address()?];
+            let arguments = [
+                input.address()?,
+                input.address()?,
+                u64::from(input.byte()?),
+                input.address()?,
+            ];
             let ready = rig.vcpu(cpu).is_some() && reachable(rig.calling_area(cpu), 8);
             if ready {
                 rig.call(cpu, protocol, call, arguments);
@@ -117,7 +139,8 @@ fn step(rig: &Rig<'_>, input: &mut Input<'_>) -> Option<()> {
         232..236 => {
             let running = input.byte()? & 1 == 1;
             if let Some(vcpu) = rig.vcpu(1) {
-                rig.platform.set_exit(vcpu, if running { Exit::Running } else { Exit::Other });
+                rig.platform
+                    .set_exit(vcpu, if running { Exit::Running } else { Exit::Other });
             }
         }
         // The host takes a page, or puts another there, or smashes a large one.

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask`: builds, runs, tests and measures Parapet.
 
+#[cfg(test)]
+mod book;
 mod cache;
+mod captured;
 mod commands;
 mod failure;
 mod guest;
+mod host_tests;
 mod image;
 mod image_store;
 mod machine_tests;
@@ -26,7 +30,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, build, doctor, measure, run, test};
+use crate::commands::{bench, branch, build, doctor, measure, run, test};
 use crate::failure::Status;
 
 /// Builds, runs, tests and measures Parapet, an SVSM for confidential guests
@@ -56,6 +60,10 @@ enum Command {
     Measure(measure::Measure),
     #[command(about = doctor::ABOUT, long_about = doctor::LONG_ABOUT)]
     Doctor(doctor::Doctor),
+    #[command(about = branch::ABOUT, disable_help_flag = true)]
+    Branch(branch::Forward),
+    #[command(about = branch::ABOUT_STACK, disable_help_flag = true)]
+    Stack(branch::Forward),
 }
 
 fn main() -> ExitCode {
@@ -87,5 +95,7 @@ fn start() -> Result<i32> {
         Command::Build(build) => build.run(),
         Command::Measure(measure) => measure.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Branch(words) => words.run("branch"),
+        Command::Stack(words) => words.run("stack"),
     }
 }

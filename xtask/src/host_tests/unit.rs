@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The unit and property tests of the workspace, counted.
+#![forbid(unsafe_code)]
+
+use super::{Findings, HostTest, Totals};
+use crate::captured::{self, Captured};
+use crate::workspace::cargo;
+
+pub(super) const TESTS: &[HostTest] = &[HostTest {
+    name: "unit",
+    run: || {
+        let mut command = cargo();
+        command.args(["test", "--workspace", "--no-fail-fast"]);
+        Ok(findings(&captured::run(command)?))
+    },
+}];
+
+/// What a run of test binaries says of itself.
+pub(super) fn findings(captured: &Captured) -> Findings {
+    let mut totals = count(&captured.text);
+    if captured.success {
+        return Findings {
+            totals,
+            detail: format!("{} tests", totals.passed),
+        };
+    }
+    // Without a count of failures, they did not even build.
+    totals.failed = totals.failed.max(1);
+    Findings {
+        totals,
+        detail: failures(&captured.text),
+    }
+}
+
+/// Adds up the lines with which each test binary ends.
+fn count(text: &str) -> Totals {
+    let mut totals = Totals::default();
+    for result in text
+        .lines()
+        .filter_map(|line| line.strip_prefix("test result: "))
+    {
+        let number = |unit: &str| {
+            result
+                .split(['.', ';'])
+                .find_map(|part| part.trim().strip_suffix(unit)?.trim().parse::<u64>().ok())
+                .unwrap_or(0)
+        };
+        totals += Totals {
+            passed: number("passed"),
+            failed: number("failed"),
+            skipped: number("ignored"),
+        };
+    }
+    totals
+}
+
+/// What of cargo's output tells of failures: all but the tests that passed.
+fn failures(text: &str) -> String {
+    text.lines()
+        .filter(|line| {
+            !line.ends_with("... ok")
+                && !line.starts_with("running ")
+                && !line.contains("Running ")
+                && !line.starts_with("test result: ok")
+                && !line.trim().is_empty()
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_test_binaries_add_up() {
+        let text = "running 2 tests\n\
+            test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+            test result: FAILED. 3 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n";
+        assert_eq!(
+            count(text),
+            Totals {
+                passed: 5,
+                failed: 4,
+                skipped: 1
+            }
+        );
+    }
+
+    #[test]
+    fn what_does_not_build_is_a_failure() {
+        let findings = findings(&Captured {
+            success: false,
+            text: "error: could not compile".to_owned(),
+        });
+        assert_eq!(findings.totals.failed, 1);
+        assert_eq!(findings.detail, "error: could not compile");
+    }
+}

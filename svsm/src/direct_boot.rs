@@ -3,16 +3,16 @@
 //! All else (kernel, command line, tables) is measured and in place.
 #![forbid(unsafe_code)]
 
-use crate::guest::VcpuState;
 use crate::machine::Machine;
-use crate::memory::{Fault, Frame, GuestMemory, PAGE};
+use crate::memory::custody::into_state;
+use crate::memory::{Fault, Frame, PAGE};
 use crate::platform::{PageError, Platform, VcpuError};
 use svsm_launch::{LaunchInfo, Range};
 
 /// Why the guest can't start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BootError {
-    /// No page for the vCPU, or no place in the table.
+    /// No page for the vCPU, or no place in the table; or the boot CPU is in the middle of a call.
     NoRoom,
     /// The guest's memory is not there.
     Memory,
@@ -36,26 +36,27 @@ pub(crate) fn prepare<P: Platform>(
 ) -> Result<(), BootError> {
     // Calling areas: no call is pending, whatever was in that memory.
     let Range { base, size } = launch.guest.calling_areas;
+    let view = machine
+        .view(platform.memory(), 0)
+        .ok_or(BootError::NoRoom)?;
     for gpa in (base..base + size).step_by(PAGE) {
-        platform
-            .memory()
-            .zero(Frame::new(gpa).ok_or(BootError::Memory)?.into())?;
+        view.zero(Frame::new(gpa).ok_or(BootError::Memory)?)?;
     }
+    drop(view);
     platform
         .fill_guest_pages(launch)
         .map_err(BootError::Pages)?;
 
-    let (frame, page) = machine.pool.allocate().ok_or(BootError::NoRoom)?.leak();
-    let state = VcpuState::new(frame, page.as_ptr().expose_provenance());
+    let state = into_state(machine.pool.allocate().ok_or(BootError::NoRoom)?);
     platform
         .create_boot_vcpu(state, &launch.guest)
         .map_err(BootError::Vcpu)?;
     let area = Frame::new(base).ok_or(BootError::Memory)?;
     machine
         .vcpus
-        .reserve(state, area, 0)
+        .reserve(state.frame(), area, 0)
         .map_err(|_| BootError::NoRoom)?
-        .publish();
+        .publish(state);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! What all CPUs share: one value, which the boot CPU makes and nothing replaces.
 #![forbid(unsafe_code)]
 
+use crate::cpu::Lock;
 use crate::guest::{Marks, Vcpus, View};
 use crate::memory::{GuestMemory, Pool, Tracker};
 
@@ -19,6 +20,8 @@ pub struct Machine<'m> {
     pub vcpus: &'m Vcpus,
     /// Which pages are being copied.
     pub marks: &'m Marks,
+    /// Held while the guest is told whether it can withdraw memory.
+    pub telling: &'m Lock<()>,
     /// Number of CPUs; their APIC ids are 0 to this minus 1.
     pub cpus: usize,
 }

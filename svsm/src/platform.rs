@@ -12,9 +12,9 @@
 //!    the other verbs on that CPU.
 //!
 //! # Who checks what
-//! The core has asked its page tracker before it calls a verb with a page of the guest's: the page
-//! lies in the guest's memory, nobody else changes its state, and its state allows the
-//! change. The platform answers for what the hardware and the host say.
+//! The core has asked its page tracker before it calls a verb with a page of the guest's (`memory::custody`,
+//! which alone may): the page lies in the guest's memory, nobody else changes its state, and its state
+//! allows the change. The platform answers for what the hardware and the host say.
 
 use crate::cpu::TrapFrame;
 use crate::guest::{Exit, Registers, VcpuState};
@@ -118,8 +118,9 @@ pub trait Host: Sync {
     fn port_read(&self, port: u16) -> u8;
     /// Ends the machine with a reason; should the host not obey, this CPU never goes on.
     fn terminate(&self, reason: Fatal) -> !;
-    /// An exception whose vector means something to the platform only (on SNP #VC and #HV; the core
-    /// serves the rest). Interrupts are off, the stack is the interrupted one.
+    /// An exception that is none of the core's, which serves page faults and double faults (on SNP: #VC
+    /// and #HV mean something). Interrupts are off, and the stack is the interrupted one but for NMI and
+    /// #MC, which have one that a second of them would overwrite: these are not for going on.
     fn trap(&self, frame: &mut TrapFrame) -> Trap;
 }
 
@@ -154,14 +155,23 @@ pub unsafe trait Platform: Host + Sized + 'static {
     /// from the host, and undefined. The SVSM alone may use it. (SNP: PVALIDATE.)
     ///
     /// [`PageError::Unchanged`] where it is in the machine already: hardware found what the tracker should have.
-    fn accept(&self, page: Page) -> Result<(), PageError>;
+    ///
+    /// # Safety
+    /// The caller made the page busy in the tracker, and no object of Rust's lies in it.
+    unsafe fn accept(&self, page: Page) -> Result<(), PageError>;
 
     /// Gives up the protection of a page; the guest must have lost access before. (SNP: PVALIDATE.)
-    fn release(&self, page: Page) -> Result<(), PageError>;
+    ///
+    /// # Safety
+    /// As for [`Platform::accept`].
+    unsafe fn release(&self, page: Page) -> Result<(), PageError>;
 
     /// Sets what the guest may do with a page. Taking rights away is complete only after
     /// [`Platform::flush`]. (SNP: RMPADJUST.)
-    fn protect(&self, page: Page, access: Access) -> Result<(), PageError>;
+    ///
+    /// # Safety
+    /// As for [`Platform::accept`].
+    unsafe fn protect(&self, page: Page, access: Access) -> Result<(), PageError>;
 
     /// Returns when no CPU uses a translation that is older than this call. (SNP: INVLPGB, TLBSYNC.)
     fn flush(&self);
@@ -210,7 +220,8 @@ pub unsafe trait Platform: Host + Sized + 'static {
     fn start_cpu(&self, cpu: usize) -> Result<(), HostError>;
 
     /// Fills the pages in the guest's memory that hold what only the platform knows: on SNP
-    /// secrets and CPUID. Keys that the guest must not have are left out.
+    /// secrets and CPUID. Keys that the guest must not have are left out. Called once, before the guest
+    /// runs: none of its pages was lent yet.
     fn fill_guest_pages(&self, launch: &LaunchInfo) -> Result<(), PageError>;
 
     // Evidence -------------------------------------------------------------------------------

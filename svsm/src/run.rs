@@ -35,7 +35,7 @@ pub use bare_metal::{boot, secondary};
 mod bare_metal {
     use super::step;
     use crate::calls::Scratch;
-    use crate::cpu::{self, Once};
+    use crate::cpu::{self, Lock, Once};
     use crate::guest::{Marks, Vcpus};
     use crate::machine::Machine;
     use crate::memory::{Pool, Tracker, region::Region};
@@ -49,6 +49,7 @@ mod bare_metal {
     static POOL: Pool = Pool::new();
     static VCPUS: Vcpus = Vcpus::new();
     static MARKS: Marks = Marks::new();
+    static TELLING: Lock<()> = Lock::new(());
     #[unsafe(link_section = ".ro_after_init")]
     static MACHINE: Once<Machine<'static>> = Once::new();
 
@@ -106,6 +107,7 @@ mod bare_metal {
             pool: &POOL,
             vcpus: &VCPUS,
             marks: &MARKS,
+            telling: &TELLING,
             cpus,
         };
         let machine = MACHINE

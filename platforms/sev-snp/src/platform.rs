@@ -150,9 +150,12 @@ impl Snp {
     }
 
     /// PVALIDATE of a page of the guest's.
-    fn validate(&self, page: Page, validate: bool) -> Result<(), PageError> {
+    ///
+    /// # Safety
+    /// No object of Rust's lies in it.
+    unsafe fn validate(&self, page: Page, validate: bool) -> Result<(), PageError> {
         let address = self.memory.address(page.gpa());
-        // SAFETY: the page is in the map of the guest's memory, where no object of Rust's lies.
+        // SAFETY: as the caller says.
         unsafe { pvalidate(address, rmp_size(page), validate) }
     }
 }
@@ -226,24 +229,26 @@ unsafe impl Platform for Snp {
     }
 
     #[inline]
-    fn accept(&self, page: Page) -> Result<(), PageError> {
-        self.validate(page, true)
+    unsafe fn accept(&self, page: Page) -> Result<(), PageError> {
+        // SAFETY: as the caller says.
+        unsafe { self.validate(page, true) }
     }
 
     #[inline]
-    fn release(&self, page: Page) -> Result<(), PageError> {
-        self.validate(page, false)
+    unsafe fn release(&self, page: Page) -> Result<(), PageError> {
+        // SAFETY: as the caller says.
+        unsafe { self.validate(page, false) }
     }
 
     #[inline]
-    fn protect(&self, page: Page, access: Access) -> Result<(), PageError> {
+    unsafe fn protect(&self, page: Page, access: Access) -> Result<(), PageError> {
         let permissions = match access {
             Access::None => Permissions::empty(),
             Access::Full => Permissions::FULL,
         };
         let attributes = RmpAttributes::new(self.guest_vmpl, permissions, false);
         let address = self.memory.address(page.gpa());
-        // SAFETY: the page is in the map of the guest's memory, where no object of Rust's lies.
+        // SAFETY: no object lies in the page, as the caller says.
         unsafe { rmpadjust(address, rmp_size(page), attributes) }
     }
 
@@ -406,10 +411,13 @@ unsafe impl Platform for Snp {
         own.read_bytes(0, page.as_mut_bytes());
         make_guest_secrets(&mut page, launch);
         let cpuid = pages::cpuid(launch).as_bytes();
-        self.memory
-            .write(launch.guest.secrets_page, page.as_bytes())
-            .and_then(|()| self.memory.write(launch.guest.cpuid_page, cpuid))
-            .map_err(|_| PageError::NotPresent)?;
+        for (gpa, bytes) in [
+            (launch.guest.secrets_page, page.as_bytes()),
+            (launch.guest.cpuid_page, cpuid),
+        ] {
+            // SAFETY: the core calls this before the guest runs, so none of its pages was lent.
+            unsafe { self.memory.write(gpa, bytes) }.map_err(|_| PageError::NotPresent)?;
+        }
         // The SVSM needs its page no more.
         own.clear();
         Ok(())

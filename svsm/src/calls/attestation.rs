@@ -28,11 +28,14 @@ impl<P: Platform> Handlers<P> {
     };
 
     fn serve(call: &mut Call<'_, P>, number: u32) -> Answer {
-        match number {
+        let answer = match number {
             ATTEST_SERVICES => all_services(call),
             ATTEST_SINGLE_SERVICE => single_service(call),
-            _ => Err(ResultCode::UNSUPPORTED_CALL),
-        }
+            _ => return Err(ResultCode::UNSUPPORTED_CALL),
+        };
+        // Pages of the guest's that were in use meanwhile could not be withdrawn, and can be again.
+        call.tell_mem_available();
+        answer
     }
 }
 

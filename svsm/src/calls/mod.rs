@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Calls of the guest's: one file for each protocol, and this one, which finds the handler.
 //!
-//! A new protocol is a file with a `PROTOCOL`, and a line in `Protocols::ALL`.
+//! A new protocol is a file (or a folder) with a `PROTOCOL`, declared here as every file is, and a line in
+//! `Protocols::ALL`. Its numbers and layouts are `svsm-abi`'s. A file without the line does not compile without a warning.
 //!
 //! A handler returns a result code, or an error that is one. It never trusts an argument, and what it
 //! read of the guest's memory it read once, through [`Call::view`].
@@ -113,14 +114,16 @@ impl<P: Platform> Call<'_, P> {
     }
 
     /// Tells the guest whether it can withdraw memory: in the first vCPU's calling area, where it
-    /// looks (58019, 6.6), and in the caller's.
-    fn update_mem_available(&self) {
+    /// looks (58019, 6.6), and in the caller's. Whatever changes that, or an area, calls it afterwards.
+    ///
+    /// One CPU at a time looks and writes. Otherwise the one that looked first could write last, and the guest
+    /// would read for good what is no longer so, and never ask for its memory.
+    fn tell_mem_available(&self) {
+        let _telling = self.machine.telling.lock();
         let available = u8::from(self.machine.pool.withdrawable() != 0);
         let boot = self.machine.vcpus.boot_calling_area();
-        for area in [Some(self.caller.calling_area()), boot]
-            .into_iter()
-            .flatten()
-        {
+        let caller = self.caller.calling_area();
+        for area in [Some(caller), boot].into_iter().flatten() {
             // A guest that gave the area away does not want to know.
             let _ = self
                 .view

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What enters from the guest and leaves to it.
 
+mod state;
 mod vcpus;
 mod view;
 
+pub use state::VcpuState;
 pub use vcpus::{AddError, DeleteError, Deletion, Lease, Reservation, Vcpus};
 pub use view::{Marks, View};
-
-use crate::memory::Frame;
 
 /// Why a vCPU of the guest's stopped. A handler serves a variant no matter which platform raised it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,31 +30,4 @@ pub struct Registers {
     pub rdx: u64,
     pub r8: u64,
     pub r9: u64,
-}
-
-/// A page that holds a guest vCPU's registers, to the core an opaque one (on SNP: a VMSA).
-///
-/// Only the core makes these. It passes one to a verb of the platform's while it knows that the page
-/// is mapped, holds a vCPU's state (or is about to) and is not the guest's to touch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VcpuState {
-    frame: Frame,
-    address: usize,
-}
-
-impl VcpuState {
-    /// The page `frame`, which is mapped at `address`.
-    pub(crate) const fn new(frame: Frame, address: usize) -> Self {
-        Self { frame, address }
-    }
-
-    /// The page.
-    pub const fn frame(self) -> Frame {
-        self.frame
-    }
-
-    /// Virtual address at which the SVSM has it mapped, private, readable and writable.
-    pub const fn address(self) -> usize {
-        self.address
-    }
 }

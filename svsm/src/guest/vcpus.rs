@@ -17,11 +17,12 @@
 //! * Making, Deleting: the CPU that creates or deletes it, under the lock of the table.
 //!
 //! A CPU finds its vCPU through `current`, without a lock. A guest that wants another state on a CPU (Linux
-//! does, when it brings a CPU back) creates the new one, starts it and then deletes the old one: the one that was
-//! created last is current, the others wait to be deleted.
+//! does, when it brings a CPU back) creates the new one, starts it and then deletes the old one: of those that
+//! are there the one that was created last is current.
 #![forbid(unsafe_code)]
 
 use super::VcpuState;
+use super::state::StateCell;
 use crate::cpu::Lock;
 use crate::memory::{Frame, Page};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -48,13 +49,25 @@ impl Use {
     const fn word(self, cpu: usize) -> u64 {
         self as u64 | (cpu as u64) << 8
     }
+
+    /// The use in a word.
+    const fn of(word: u64) -> Self {
+        match word & 0xFF {
+            0 => Self::Free,
+            1 => Self::Making,
+            2 => Self::Idle,
+            3 => Self::Serving,
+            _ => Self::Deleting,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Entry {
     word: AtomicU64,
-    frame: AtomicU64,
-    address: AtomicUsize,
+    state: StateCell,
+    /// Which one since the start it is that was published here.
+    number: AtomicU64,
     calling_area: AtomicU64,
 }
 
@@ -62,8 +75,8 @@ impl Entry {
     const fn free() -> Self {
         Self {
             word: AtomicU64::new(Use::Free.word(0)),
-            frame: AtomicU64::new(0),
-            address: AtomicUsize::new(0),
+            state: StateCell::empty(),
+            number: AtomicU64::new(0),
             calling_area: AtomicU64::new(0),
         }
     }
@@ -76,9 +89,10 @@ impl Entry {
         (self.word.load(Ordering::Relaxed) >> 8) as usize
     }
 
-    fn state(&self) -> Option<VcpuState> {
-        let frame = Frame::new(self.frame.load(Ordering::Relaxed))?;
-        Some(VcpuState::new(frame, self.address.load(Ordering::Relaxed)))
+    /// Whether it was published.
+    fn is_vcpu(&self) -> bool {
+        let word = self.word.load(Ordering::Acquire);
+        ![Use::Free, Use::Making].contains(&Use::of(word))
     }
 
     fn calling_area(&self) -> u64 {
@@ -116,7 +130,8 @@ pub struct Vcpus {
     entries: [Entry; ENTRIES],
     /// For each CPU the number of its entry plus 1, or 0.
     current: [AtomicUsize; CPUS],
-    change: Lock<()>,
+    /// Held where more than one entry matters; how many vCPUs were published so far.
+    change: Lock<u64>,
 }
 
 /// Number of the entry of the first vCPU, the one that the SVSM made.
@@ -134,23 +149,21 @@ impl Vcpus {
         Self {
             entries: [const { Entry::free() }; ENTRIES],
             current: [const { AtomicUsize::new(0) }; CPUS],
-            change: Lock::new(()),
+            change: Lock::new(0),
         }
     }
 
-    /// Sets a place aside for a vCPU on CPU `cpu`, with its state and its calling area at these pages. Neither may be a
+    /// Sets a place aside for a vCPU on CPU `cpu`, with its state and its calling area in these pages. Neither may be a
     /// calling area of another vCPU (58019, 6.3); but the vCPU that this one replaces on its CPU leaves it
     /// its calling area: Linux creates the new one before it deletes the old one.
     pub fn reserve(
         &self,
-        state: VcpuState,
+        state: Frame,
         calling_area: Frame,
         cpu: usize,
     ) -> Result<Reservation<'_>, AddError> {
         let _change = self.change.lock();
-        if self.is_calling_area(state.frame().into())
-            || self.is_calling_area_elsewhere(calling_area, cpu)
-        {
+        if self.is_calling_area(state.into()) || self.is_calling_area_elsewhere(calling_area, cpu) {
             return Err(AddError::InUse);
         }
         let index = self
@@ -159,8 +172,6 @@ impl Vcpus {
             .position(Entry::is_free)
             .ok_or(AddError::Full)?;
         let entry = &self.entries[index];
-        entry.frame.store(state.frame().gpa(), Ordering::Relaxed);
-        entry.address.store(state.address(), Ordering::Relaxed);
         entry
             .calling_area
             .store(calling_area.gpa(), Ordering::Relaxed);
@@ -195,7 +206,7 @@ impl Vcpus {
         if !entry.exchange(Use::Idle.word(cpu), Use::Serving.word(cpu)) {
             return None;
         }
-        let Some(state) = entry.state() else {
+        let Some(state) = entry.state.load() else {
             entry.word.store(Use::Idle.word(cpu), Ordering::Release);
             return None;
         };
@@ -215,12 +226,11 @@ impl Vcpus {
             .iter()
             .enumerate()
             .skip(BOOT + 1)
-            .find(|(_, entry)| {
-                !entry.is_free() && entry.frame.load(Ordering::Relaxed) == frame.gpa()
-            });
-        let (index, entry) = found.ok_or(DeleteError::Unknown)?;
+            .filter(|(_, entry)| entry.is_vcpu())
+            .filter_map(|(index, entry)| Some((index, entry, entry.state.load()?)))
+            .find(|(_, _, state)| state.frame() == frame);
+        let (index, entry, state) = found.ok_or(DeleteError::Unknown)?;
         let cpu = entry.cpu();
-        let state = entry.state().ok_or(DeleteError::Unknown)?;
         // The caller's own state is being served, so it is refused here as well.
         if !entry.exchange(Use::Idle.word(cpu), Use::Deleting.word(cpu)) {
             return Err(DeleteError::InUse);
@@ -231,6 +241,14 @@ impl Vcpus {
             cpu,
             state,
         })
+    }
+
+    /// The entry of the vCPU that was published last on CPU `cpu`. Under the lock.
+    fn newest(&self, cpu: usize) -> Option<usize> {
+        let here = self.entries.iter().enumerate();
+        here.filter(|(_, entry)| entry.is_vcpu() && entry.cpu() == cpu)
+            .max_by_key(|(_, entry)| entry.number.load(Ordering::Relaxed))
+            .map(|(index, _)| index)
     }
 
     /// Where the first vCPU has its calling area: there the guest looks for news that concern no
@@ -250,10 +268,15 @@ pub struct Reservation<'a> {
 }
 
 impl Reservation<'_> {
-    /// From now on it is its CPU's vCPU.
-    pub fn publish(self) {
+    /// From now on `state` is its CPU's vCPU.
+    pub fn publish(self, state: VcpuState) {
         let this = core::mem::ManuallyDrop::new(self);
-        this.table.entries[this.index]
+        let mut published = this.table.change.lock();
+        *published += 1;
+        let entry = &this.table.entries[this.index];
+        entry.number.store(*published, Ordering::Relaxed);
+        entry.state.store(state);
+        entry
             .word
             .store(Use::Idle.word(this.cpu), Ordering::Release);
         if let Some(current) = this.table.current.get(this.cpu) {
@@ -326,18 +349,19 @@ impl Deletion<'_> {
         self.state
     }
 
-    /// The entry is free, and the CPU without a vCPU if this was its current one.
+    /// The entry is free. If this was its CPU's current vCPU, the one before it is that again.
     pub fn finish(self) {
         let this = core::mem::ManuallyDrop::new(self);
         let _change = this.table.change.lock();
-        if let Some(current) = this.table.current.get(this.cpu) {
-            // A newer one stays current.
-            let _ =
-                current.compare_exchange(this.index + 1, 0, Ordering::AcqRel, Ordering::Relaxed);
-        }
         this.table.entries[this.index]
             .word
             .store(Use::Free.word(0), Ordering::Release);
+        if let Some(current) = this.table.current.get(this.cpu) {
+            let next = this.table.newest(this.cpu).map_or(0, |index| index + 1);
+            // A newer one stays current.
+            let _ =
+                current.compare_exchange(this.index + 1, next, Ordering::AcqRel, Ordering::Relaxed);
+        }
     }
 }
 
@@ -359,14 +383,14 @@ mod tests {
     }
 
     fn state(number: u64) -> VcpuState {
-        VcpuState::new(frame(number), 0)
+        VcpuState::unseen(frame(number))
     }
 
     fn add(table: &Vcpus, number: u64, cpu: usize) {
         table
-            .reserve(state(number), frame(number + 1000), cpu)
+            .reserve(frame(number), frame(number + 1000), cpu)
             .unwrap()
-            .publish();
+            .publish(state(number));
     }
 
     #[test]
@@ -388,16 +412,55 @@ mod tests {
         );
     }
 
+    /// A guest that made a second vCPU and thinks better of it.
+    #[test]
+    fn without_the_newest_the_one_before_is_current() {
+        let table = Vcpus::new();
+        add(&table, 1, 0);
+        for (number, cpu) in [(2, 1), (3, 1), (4, 2), (5, 1)] {
+            add(&table, number, cpu);
+        }
+        let current = |cpu| table.claim(cpu).map(|vcpu| vcpu.state());
+        // An entry that was free in between is not older for it.
+        table.begin_delete(frame(2)).unwrap().finish();
+        add(&table, 6, 1);
+        assert_eq!(current(1), Some(state(6)));
+        let delete = |number| table.begin_delete(frame(number)).unwrap().finish();
+        delete(6);
+        assert_eq!(current(1), Some(state(5)));
+        delete(5);
+        assert_eq!(current(1), Some(state(3)));
+        delete(3);
+        assert_eq!((current(1), current(2)), (None, Some(state(4))));
+        // The first one, which the guest can't delete, is what is left of CPU 0.
+        add(&table, 7, 0);
+        assert_eq!(current(0), Some(state(7)));
+        delete(7);
+        assert_eq!(current(0), Some(state(1)));
+    }
+
+    #[test]
+    fn what_is_being_made_is_not_there_yet() {
+        let table = Vcpus::new();
+        add(&table, 1, 0);
+        let place = table.reserve(frame(2), frame(1002), 1).unwrap();
+        let unknown = Some(DeleteError::Unknown);
+        assert_eq!(table.begin_delete(frame(2)).err(), unknown);
+        assert!(table.claim(1).is_none());
+        place.publish(state(2));
+        table.begin_delete(frame(2)).unwrap().finish();
+    }
+
     #[test]
     fn a_new_vcpu_takes_over_the_calling_area_of_its_cpu() {
         let table = Vcpus::new();
         add(&table, 1, 0);
         add(&table, 2, 1);
-        let same = table.reserve(state(3), frame(1002), 1).unwrap();
-        same.publish();
+        let same = table.reserve(frame(3), frame(1002), 1).unwrap();
+        same.publish(state(3));
         table.begin_delete(frame(2)).unwrap().finish();
         assert_eq!(table.claim(1).unwrap().calling_area(), 1002 * 4096);
-        let other_cpu = table.reserve(state(4), frame(1002), 2).err();
+        let other_cpu = table.reserve(frame(4), frame(1002), 2).err();
         assert_eq!(other_cpu, Some(AddError::InUse));
     }
 
@@ -428,14 +491,14 @@ mod tests {
         let table = Vcpus::new();
         add(&table, 1, 0);
         assert_eq!(table.boot_calling_area(), Some(1001 * 4096));
-        let taken = table.reserve(state(2), frame(1001), 1).err();
+        let taken = table.reserve(frame(2), frame(1001), 1).err();
         assert_eq!(taken, Some(AddError::InUse));
         assert_eq!(
-            table.reserve(state(1001), frame(1002), 1).err(),
+            table.reserve(frame(1001), frame(1002), 1).err(),
             Some(AddError::InUse)
         );
         // Given up, its page is free again.
-        drop(table.reserve(state(2), frame(1002), 1).unwrap());
+        drop(table.reserve(frame(2), frame(1002), 1).unwrap());
         add(&table, 2, 1);
         let lease = table.claim(1).unwrap();
         assert!(!lease.move_calling_area(frame(1001)));
@@ -451,7 +514,7 @@ mod tests {
         for number in 0..ENTRIES as u64 {
             add(&table, number + 1, (number % CPUS as u64) as usize);
         }
-        let full = table.reserve(state(500), frame(2000), 0).err();
+        let full = table.reserve(frame(500), frame(2000), 0).err();
         assert_eq!(full, Some(AddError::Full));
         // Late: the entry was freed and is another CPU's now.
         let current = table.current[3].load(Ordering::Relaxed);

@@ -13,17 +13,24 @@
 //! So a CPU marks the page before it looks, and takes the mark away after the copy; and whoever takes a
 //! page from the guest makes it busy first and looks at the marks of all CPUs then ([`Marks::any`]).
 //! One of the two sees the other, whoever comes first, and nobody waits.
-#![forbid(unsafe_code)]
+//!
+//! # Soundness
+//! A copy touches a page only between mark and unmark, and only if the tracker said "valid" in between: nothing of
+//! Rust's lies in such a page, and whoever wants to put something there sees the mark. A CPU has one view at
+//! a time, so that no other one takes the mark away.
 
 use crate::memory::{Fault, Frame, GuestMemory, PAGE, Page, State, Tracker};
 use core::sync::atomic::{AtomicU64, Ordering};
 use svsm_launch::MAX_VCPUS;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// What one CPU copies at this moment: the page's address plus 1, or 0. Alone in its cache line.
+/// What one CPU copies at this moment: the page's address plus 1; or [`VIEWING`], or 0. Alone in its cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Mark(AtomicU64);
+
+/// The CPU has a view, and copies nothing.
+const VIEWING: u64 = 2;
 
 /// The marks of all CPUs.
 #[derive(Debug)]
@@ -63,17 +70,21 @@ pub struct View<'a, M> {
 }
 
 impl<'a, M: GuestMemory> View<'a, M> {
-    /// The view of CPU `cpu`; a CPU has one at a time. `None` where there is no such CPU.
+    /// The view of CPU `cpu`; a CPU has one at a time. `None` where it has one, or where there is no such CPU.
     pub fn new(
         memory: &'a M,
         tracker: &'a Tracker<'a>,
         marks: &'a Marks,
         cpu: usize,
     ) -> Option<Self> {
+        let mark = marks.marks.get(cpu)?;
+        mark.0
+            .compare_exchange(0, VIEWING, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
         Some(Self {
             memory,
             tracker,
-            mark: marks.marks.get(cpu)?,
+            mark,
         })
     }
 
@@ -85,7 +96,7 @@ impl<'a, M: GuestMemory> View<'a, M> {
             Ok(State::Valid) => act(self.memory),
             _ => Err(Fault),
         };
-        self.mark.0.store(0, Ordering::Release);
+        self.mark.0.store(VIEWING, Ordering::Release);
         result
     }
 
@@ -96,7 +107,8 @@ impl<'a, M: GuestMemory> View<'a, M> {
         while !rest.is_empty() {
             let (frame, length) = piece(at, rest.len())?;
             let (part, after) = rest.split_at_mut(length);
-            self.with(frame, |memory| memory.read(at, part))?;
+            // SAFETY: marked and valid, as `with` sees to.
+            self.with(frame, |memory| unsafe { memory.read(at, part) })?;
             at += length as u64;
             rest = after;
         }
@@ -110,7 +122,8 @@ impl<'a, M: GuestMemory> View<'a, M> {
         while !rest.is_empty() {
             let (frame, length) = piece(at, rest.len())?;
             let (part, after) = rest.split_at(length);
-            self.with(frame, |memory| memory.write(at, part))?;
+            // SAFETY: marked and valid, as `with` sees to.
+            self.with(frame, |memory| unsafe { memory.write(at, part) })?;
             at += length as u64;
             rest = after;
         }
@@ -132,12 +145,25 @@ impl<'a, M: GuestMemory> View<'a, M> {
     /// Swaps a byte, atomically.
     pub fn swap_u8(&self, gpa: u64, value: u8) -> Result<u8, Fault> {
         let (frame, _) = piece(gpa, 1)?;
-        self.with(frame, |memory| memory.swap_u8(gpa, value))
+        // SAFETY: marked and valid, as `with` sees to.
+        self.with(frame, |memory| unsafe { memory.swap_u8(gpa, value) })
+    }
+
+    /// Fills a page with zeroes.
+    pub fn zero(&self, frame: Frame) -> Result<(), Fault> {
+        // SAFETY: marked and valid, as `with` sees to.
+        self.with(frame, |memory| unsafe { memory.zero(frame.into()) })
     }
 
     /// Whether a page is the guest's just now. It may not be by the time this returns.
     pub fn is_guests(&self, frame: Frame) -> bool {
         self.tracker.state(frame) == Ok(State::Valid)
+    }
+}
+
+impl<M> Drop for View<'_, M> {
+    fn drop(&mut self) {
+        self.mark.0.store(0, Ordering::Release);
     }
 }
 
@@ -152,7 +178,8 @@ fn piece(gpa: u64, length: usize) -> Result<(Frame, usize), Fault> {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::testing::FakeMemory;
+    use crate::memory::custody::{Taken, bring_in_at_start};
+    use crate::testing::{FakeMemory, FakePlatform};
     use core::sync::atomic::AtomicBool;
     use std::thread;
     use std::vec::Vec;
@@ -163,18 +190,23 @@ mod tests {
         size: 0x8000,
     }];
 
-    fn with_view(test: impl FnOnce(&FakeMemory, &Tracker<'_>, &Marks)) {
-        let memory = FakeMemory::new(&MEMORY);
+    fn with_guest(test: impl FnOnce(&FakePlatform, &Tracker<'_>, &Marks)) {
+        let platform = FakePlatform::new(&MEMORY, &[]);
         let storage: Vec<AtomicU64> = (0..tracker::bytes(&MEMORY) / 8)
             .map(|_| AtomicU64::new(0))
             .collect();
         let tracker = Tracker::new(&MEMORY, &storage).unwrap();
         for gpa in (0x1_0000..0x1_8000).step_by(4096) {
             let page = Frame::new(gpa).unwrap().into();
-            tracker.begin(page, State::Invalid).unwrap();
-            tracker.commit(page, State::Valid);
+            bring_in_at_start(&platform, &tracker, page, false).unwrap();
+            platform.fake_memory().poke(gpa, &[0; 4096]);
         }
-        test(&memory, &tracker, &Marks::new());
+        platform.started();
+        test(&platform, &tracker, &Marks::new());
+    }
+
+    fn with_view(test: impl FnOnce(&FakeMemory, &Tracker<'_>, &Marks)) {
+        with_guest(|platform, tracker, marks| test(platform.fake_memory(), tracker, marks));
     }
 
     #[test]
@@ -208,19 +240,53 @@ mod tests {
         });
     }
 
+    /// Two views of one CPU would take each other's mark away, and a copy would go on unseen.
+    #[test]
+    fn a_cpu_has_one_view_at_a_time() {
+        with_view(|memory, tracker, marks| {
+            let view = View::new(memory, tracker, marks, 0).unwrap();
+            assert!(View::new(memory, tracker, marks, 0).is_none());
+            // Nor while, or after, it copies.
+            view.with(Frame::new(0x1_0000).unwrap(), |memory| {
+                assert!(View::new(memory, tracker, marks, 0).is_none());
+                Ok(())
+            })
+            .unwrap();
+            assert!(View::new(memory, tracker, marks, 0).is_none());
+            assert!(View::new(memory, tracker, marks, 1).is_some());
+            drop(view);
+            assert!(View::new(memory, tracker, marks, 0).is_some());
+        });
+    }
+
+    #[test]
+    fn zeroes_go_where_copies_go() {
+        with_view(|memory, tracker, marks| {
+            let view = View::new(memory, tracker, marks, 0).unwrap();
+            view.write(0x1_0FFF, &[7; 4098]).unwrap();
+            view.zero(Frame::new(0x1_1000).unwrap()).unwrap();
+            let mut bytes = [1; 4098];
+            view.read(0x1_0FFF, &mut bytes).unwrap();
+            assert_eq!((bytes[0], bytes[4097]), (7, 7));
+            assert_eq!(bytes[1..4097], [0; 4096]);
+            assert_eq!(view.zero(Frame::new(0x2_0000).unwrap()), Err(Fault));
+        });
+    }
+
     /// One CPU copies while another takes the page: when the taker has it, no copy is under way.
     #[test]
     fn who_takes_a_page_and_who_copies_see_each_other() {
-        let rounds = if cfg!(miri) { 30 } else { 20_000 };
-        with_view(|memory, tracker, marks| {
-            let page: Page = Frame::new(0x1_2000).unwrap().into();
+        let rounds = if cfg!(miri) { 30 } else { 5_000 };
+        with_guest(|platform, tracker, marks| {
+            let frame = Frame::new(0x1_2000).unwrap();
             let taken = AtomicBool::new(false);
             let stop = AtomicBool::new(false);
             thread::scope(|scope| {
                 scope.spawn(|| {
+                    let memory = platform.fake_memory();
                     let view = View::new(memory, tracker, marks, 3).unwrap();
                     while !stop.load(Ordering::Relaxed) {
-                        let _ = view.with(page.frame(), |_| {
+                        let _ = view.with(frame, |_| {
                             assert!(
                                 !taken.load(Ordering::Relaxed),
                                 "a copy from a page that was taken"
@@ -230,15 +296,13 @@ mod tests {
                     }
                 });
                 for _ in 0..rounds {
-                    tracker.begin(page, State::Valid).unwrap();
-                    if marks.any(page) {
-                        tracker.commit(page, State::Valid);
+                    let Ok(page) = Taken::take(platform, tracker, marks, frame) else {
                         continue;
-                    }
+                    };
                     taken.store(true, Ordering::Relaxed);
                     core::hint::spin_loop();
                     taken.store(false, Ordering::Relaxed);
-                    tracker.commit(page, State::Valid);
+                    drop(page);
                 }
                 stop.store(true, Ordering::Relaxed);
             });

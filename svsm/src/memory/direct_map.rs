@@ -2,10 +2,10 @@
 //! The guest's memory through the map at `svsm_launch::GUEST_VA`.
 //!
 //! # Soundness
-//! The map is not part of the SVSM's own memory: no reference and no object of Rust's ever lies in
-//! it, so whatever is written there changes no value that the compiler knows. Addresses are checked to be
-//! in the map here; that they are the guest's is the caller's to check, a mistake there is a
-//! fault, which is fixed up.
+//! Pages that the guest lent to the SVSM (the pool's, states of vCPUs) are reached through this map
+//! too, and objects of Rust's lie in them. That a copy touches none of these is the caller's to vouch for
+//! ([`GuestMemory`]; `memory::custody` tells who may). What is checked here is that addresses are in the map, so that no other
+//! memory of the SVSM's is touched; where the map has no page, or the host took it, there is a fault, which is fixed up.
 
 use super::{Fault, GuestMemory, Page};
 use crate::cpu;
@@ -38,30 +38,30 @@ impl DirectMap {
 }
 
 impl GuestMemory for DirectMap {
-    fn read(&self, gpa: u64, bytes: &mut [u8]) -> Result<(), Fault> {
+    unsafe fn read(&self, gpa: u64, bytes: &mut [u8]) -> Result<(), Fault> {
         let from = self.locate(gpa, bytes.len())?;
-        // SAFETY: the destination is exclusively borrowed, the source is in the map.
+        // SAFETY: the destination is exclusively borrowed, the source is in the map and no object, as the caller says.
         let done = unsafe { cpu::copy(bytes.as_mut_ptr().addr(), from, bytes.len()) };
         if done { Ok(()) } else { Err(Fault) }
     }
 
-    fn write(&self, gpa: u64, bytes: &[u8]) -> Result<(), Fault> {
+    unsafe fn write(&self, gpa: u64, bytes: &[u8]) -> Result<(), Fault> {
         let to = self.locate(gpa, bytes.len())?;
-        // SAFETY: the source is borrowed, the destination is in the map.
+        // SAFETY: the source is borrowed, the destination is in the map and no object, as the caller says.
         let done = unsafe { cpu::copy(to, bytes.as_ptr().addr(), bytes.len()) };
         if done { Ok(()) } else { Err(Fault) }
     }
 
-    fn swap_u8(&self, gpa: u64, value: u8) -> Result<u8, Fault> {
+    unsafe fn swap_u8(&self, gpa: u64, value: u8) -> Result<u8, Fault> {
         let at = self.locate(gpa, 1)?;
-        // SAFETY: the byte is in the map.
+        // SAFETY: the byte is in the map, and no object, as the caller says.
         unsafe { cpu::swap_u8(at, value) }.ok_or(Fault)
     }
 
-    fn zero(&self, page: Page) -> Result<(), Fault> {
+    unsafe fn zero(&self, page: Page) -> Result<(), Fault> {
         let bytes = page.size().bytes() as usize;
         let at = self.locate(page.gpa(), bytes)?;
-        // SAFETY: the page is in the map.
+        // SAFETY: the page is in the map, and no object lies in it, as the caller says.
         if unsafe { cpu::zero(at, bytes) } {
             Ok(())
         } else {

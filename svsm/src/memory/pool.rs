@@ -118,38 +118,42 @@ impl Pool {
     /// Adds a page that the guest deposited.
     ///
     /// # Safety
-    /// As for [`Pool::add_own`], until [`Pool::withdraw`] gives the page back: the guest has lost access, no CPU
+    /// As for [`Pool::add_own`], until a box with the page is leaked to give it back: the guest has lost access, no CPU
     /// has an old translation, and no copy to or from the page is under way.
     pub unsafe fn add_deposited(&self, frame: Frame, address: NonNull<u8>) {
         // SAFETY: as the caller says.
         unsafe { self.lists.lock().deposited.push(frame, address) };
     }
 
-    /// Takes a free deposited page out of the pool, zeroed: nothing of the SVSM's leaves with it.
-    pub fn withdraw(&self) -> Option<Frame> {
-        let (frame, page) = self.lists.lock().deposited.pop()?;
-        // SAFETY: the page was in the list, so it is mapped and nobody else's.
-        unsafe { page.write_bytes(0, PAGE) };
-        Some(frame)
+    /// Takes a page that the guest deposited, zeroed: nothing of the SVSM's leaves with it when it
+    /// goes back.
+    pub fn take_deposited(&self) -> Option<PageBox<'_>> {
+        let page = self.lists.lock().deposited.pop()?;
+        Some(self.zeroed(page, Origin::Deposited))
     }
 
     /// Takes a page, zeroed. Pages of the region go first, so that the guest gets its own back sooner.
     pub fn allocate(&self) -> Option<PageBox<'_>> {
-        let ((frame, page), origin) = {
+        let (page, origin) = {
             let mut lists = self.lists.lock();
             match lists.own.pop() {
                 Some(page) => (page, Origin::Own),
                 None => (lists.deposited.pop()?, Origin::Deposited),
             }
         };
+        Some(self.zeroed(page, origin))
+    }
+
+    /// A page that was popped from a list.
+    fn zeroed(&self, (frame, page): (Frame, NonNull<u8>), origin: Origin) -> PageBox<'_> {
         // SAFETY: the page was in a list, so it is mapped and nobody else's.
         unsafe { page.write_bytes(0, PAGE) };
-        Some(PageBox {
+        PageBox {
             pool: self,
             frame,
             page: page.cast(),
             origin,
-        })
+        }
     }
 
     /// Number of free pages.
@@ -224,51 +228,6 @@ impl Drop for PageBox<'_> {
     }
 }
 
-/// The most pages in [`Pages`].
-pub const MAX_PAGES: usize = 16;
-
-/// Some pages, in order.
-#[derive(Debug, Default)]
-pub struct Pages<'p> {
-    pages: [Option<PageBox<'p>>; MAX_PAGES],
-}
-
-impl<'p> Pages<'p> {
-    /// No page.
-    pub const NONE: Self = Self {
-        pages: [const { None }; MAX_PAGES],
-    };
-
-    /// Takes `count` pages, at most [`MAX_PAGES`]; else says how many more there would have to be.
-    pub fn allocate(pool: &'p Pool, count: usize) -> Result<Self, usize> {
-        let mut pages = Self::NONE;
-        for (index, place) in pages.pages.iter_mut().take(count).enumerate() {
-            *place = Some(pool.allocate().ok_or(count - index)?);
-        }
-        Ok(pages)
-    }
-
-    /// Number of pages.
-    pub fn len(&self) -> usize {
-        self.pages.iter().flatten().count()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The pages.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8; PAGE]> {
-        self.pages.iter().flatten().map(|page| &**page)
-    }
-
-    /// The pages, to be written.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut [u8; PAGE]> {
-        self.pages.iter_mut().flatten().map(|page| &mut **page)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -293,6 +252,11 @@ mod tests {
             .collect()
     }
 
+    /// Takes a page out of the pool, back to the guest.
+    fn withdraw(pool: &Pool) -> Option<Frame> {
+        pool.take_deposited().map(|page| page.leak().0)
+    }
+
     #[test]
     fn own_pages_go_first_and_never_to_the_guest() {
         let mut memory = Memory([[0xAA; PAGE]; 8]);
@@ -309,32 +273,17 @@ mod tests {
         let mut second = pool.allocate().unwrap();
         second.fill(0x5E);
         assert!(pool.allocate().is_none());
-        assert_eq!(pool.withdraw(), None);
+        assert!(pool.take_deposited().is_none());
         drop((first, second));
         assert_eq!((pool.free(), pool.withdrawable()), (2, 1));
-        assert_eq!(pool.withdraw(), Some(pages[4].0));
-        assert_eq!(pool.withdraw(), None);
+        // Taken and not given back, it is where it was.
+        drop(pool.take_deposited());
+        assert_eq!((pool.free(), pool.withdrawable()), (2, 1));
+        assert_eq!(withdraw(&pool), Some(pages[4].0));
+        assert_eq!(withdraw(&pool), None);
         assert_eq!(pool.free(), 1);
         // What the SVSM wrote is gone from the page that left.
         assert!(memory.0[4].iter().all(|&byte| byte == 0));
-    }
-
-    #[test]
-    fn several_pages_or_how_many_are_missing() {
-        let mut memory = Memory([[0; PAGE]; 8]);
-        let pool = Pool::new();
-        for (frame, page) in pages(&mut memory).into_iter().take(3) {
-            // SAFETY: the pages are this test's and used through the pool only.
-            unsafe { pool.add_own(frame, page) };
-        }
-        let mut two = Pages::allocate(&pool, 2).unwrap();
-        assert_eq!((two.len(), two.iter_mut().count(), pool.free()), (2, 2, 1));
-        assert_eq!(Pages::allocate(&pool, 3).err(), Some(2));
-        // What was taken meanwhile is back.
-        assert_eq!(pool.free(), 1);
-        drop(two);
-        assert_eq!(pool.free(), 3);
-        assert!(Pages::allocate(&pool, 0).unwrap().is_empty());
     }
 
     #[derive(Debug, Clone)]
@@ -392,7 +341,7 @@ mod tests {
                             unsafe { pool.add_deposited(frame, address) };
                         }
                     }
-                    Step::Withdraw => match pool.withdraw() {
+                    Step::Withdraw => match withdraw(&pool) {
                         Some(frame) => guest.push(frame),
                         None => prop_assert_eq!(pool.withdrawable(), 0),
                     },

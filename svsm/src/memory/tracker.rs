@@ -8,8 +8,8 @@
 //!   lost for good since nobody knows any more what it is.
 //! * Busy: one CPU changes it right now. Whoever finds a page busy gives up, or looks again later.
 //!
-//! A change is [`Tracker::begin`], which makes the page busy for one CPU, what that CPU has to do
-//! with the hardware, and [`Tracker::commit`]. So two CPUs never change the same page at once, and there is no
+//! A change is `Tracker::begin`, which makes the page busy for one CPU, what that CPU has to do
+//! with the hardware, and `Tracker::commit`; both are for `custody` alone. So two CPUs never change the same page at once, and there is no
 //! lock: each page is a two-bit field that is changed by compare-and-swap.
 //!
 //! # Why every page
@@ -183,7 +183,7 @@ struct Place<'s> {
 /// A way into the tracker for one who changes many pages: it remembers the run that it was at, and the next page
 /// is most often in the same.
 #[derive(Clone, Copy)]
-pub struct Cursor<'t, 's> {
+pub(super) struct Cursor<'t, 's> {
     tracker: &'t Tracker<'s>,
     /// Number of the run, counted from address 0.
     number: u64,
@@ -272,7 +272,7 @@ impl<'s> Tracker<'s> {
     }
 
     /// A cursor that is nowhere yet.
-    pub const fn cursor(&self) -> Cursor<'_, 's> {
+    pub(super) const fn cursor(&self) -> Cursor<'_, 's> {
         // No page has such a number.
         Cursor {
             tracker: self,
@@ -293,12 +293,12 @@ impl<'s> Tracker<'s> {
     }
 
     /// Makes a page busy that has the state `from` throughout. [`Tracker::commit`] must follow.
-    pub fn begin(&self, page: Page, from: State) -> Result<(), Refused> {
+    pub(super) fn begin(&self, page: Page, from: State) -> Result<(), Refused> {
         self.cursor().begin(page, from)
     }
 
     /// Gives a page that this CPU made busy a state.
-    pub fn commit(&self, page: Page, to: State) {
+    pub(super) fn commit(&self, page: Page, to: State) {
         self.cursor().commit(page, to);
     }
 }
@@ -320,7 +320,7 @@ impl<'t> Cursor<'t, '_> {
 
     /// As [`Tracker::begin`].
     #[inline]
-    pub fn begin(&mut self, page: Page, from: State) -> Result<(), Refused> {
+    pub(super) fn begin(&mut self, page: Page, from: State) -> Result<(), Refused> {
         let place = self.place(page.frame()).ok_or(Refused::Outside)?;
         match page.size() {
             PageSize::Size4K => place.begin_page(from),
@@ -330,7 +330,7 @@ impl<'t> Cursor<'t, '_> {
 
     /// As [`Tracker::commit`].
     #[inline]
-    pub fn commit(&mut self, page: Page, to: State) {
+    pub(super) fn commit(&mut self, page: Page, to: State) {
         let Some(place) = self.place(page.frame()) else {
             return;
         };
@@ -502,6 +502,37 @@ impl Place<'_> {
                 Refused::Is(state)
             }
             _ => Refused::Mixed,
+        }
+    }
+}
+
+/// The host stopped a CPU that looked whether it could take a page of 2M. Dropped, that CPU goes on.
+#[cfg(test)]
+pub(crate) struct StoppedCpu<'t> {
+    summary: &'t AtomicU64,
+    was: u64,
+}
+
+#[cfg(test)]
+impl Drop for StoppedCpu<'_> {
+    fn drop(&mut self) {
+        self.summary.store(self.was, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+impl Tracker<'_> {
+    /// Stops such a CPU at the run of `frame`, which must be mixed, and none of its pages busy.
+    pub(crate) fn stop_a_cpu_at(&self, frame: Frame) -> StoppedCpu<'_> {
+        let run = self.run(frame.gpa()).expect("a page of the guest's memory");
+        let was = Summary::Mixed(0).word();
+        assert_eq!(
+            run.summary.swap(Summary::Merging.word(), Ordering::SeqCst),
+            was
+        );
+        StoppedCpu {
+            summary: run.summary,
+            was,
         }
     }
 }

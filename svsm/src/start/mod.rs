@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What happens once, before the guest runs: the launch page is checked against itself and against what the host
 //! says, and the guest's memory is brought into the machine.
+#![forbid(unsafe_code)]
 
 pub(crate) mod host_map;
 pub(crate) mod layout;

@@ -8,9 +8,9 @@
 #![forbid(unsafe_code)]
 
 use super::{StartError, layout};
-use crate::memory::custody::protect;
-use crate::memory::{Access, Page, PageSize, Refused, State, Tracker};
-use crate::platform::{PageError, Platform};
+use crate::memory::custody::{ExchangeError, bring_in_at_start};
+use crate::memory::{Page, Refused, State, Tracker};
+use crate::platform::Platform;
 use svsm_launch::LaunchInfo;
 
 /// Brings all of the guest's memory in and grants it to the guest.
@@ -24,11 +24,11 @@ pub(crate) fn populate<P: Platform>(
         .request_private(&mut empty())
         .map_err(StartError::Host)?;
     for page in empty() {
-        grant(platform, tracker, page, |page| accept(platform, page))?;
+        grant(platform, tracker, page, false)?;
     }
     // The firmware validated these, page by page of the image.
     for page in launch.preloaded.into_iter().flat_map(layout::pages) {
-        grant(platform, tracker, page, |_| Ok(()))?;
+        grant(platform, tracker, page, true)?;
     }
     Ok(())
 }
@@ -37,41 +37,23 @@ fn grant<P: Platform>(
     platform: &P,
     tracker: &Tracker<'_>,
     page: Page,
-    bring_in: impl Fn(Page) -> Result<(), PageError>,
+    preloaded: bool,
 ) -> Result<(), StartError> {
-    tracker.begin(page, State::Invalid).map_err(|refused| {
-        StartError::Layout(match refused {
-            Refused::Is(State::Valid) => "a page is named twice",
-            _ => "a page that is not memory",
-        })
-    })?;
-    let granted = bring_in(page).and_then(|()| protect(platform, page, Access::Full));
-    tracker.commit(
-        page,
-        if granted.is_ok() {
-            State::Valid
-        } else {
-            State::Own
-        },
-    );
-    granted.map_err(|error| StartError::Page(page, error))
-}
-
-/// Accepts a page, in steps of 4K where the host gave it in such.
-fn accept<P: Platform>(platform: &P, page: Page) -> Result<(), PageError> {
-    match platform.accept(page) {
-        Err(PageError::SizeMismatch) if page.size() == PageSize::Size2M => page
-            .frames()
-            .try_for_each(|frame| platform.accept(frame.into())),
-        result => result,
-    }
+    bring_in_at_start(platform, tracker, page, preloaded).map_err(|error| match error {
+        ExchangeError::Refused(Refused::Is(State::Valid)) => {
+            StartError::Layout("a page is named twice")
+        }
+        ExchangeError::Refused(_) => StartError::Layout("a page that is not memory"),
+        ExchangeError::Page(error) => StartError::Page(page, error),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     extern crate std;
     use super::*;
-    use crate::memory::Frame;
+    use crate::memory::{Frame, PageSize};
+    use crate::platform::PageError;
     use crate::testing::{FakePlatform, sample_launch_page};
     use core::sync::atomic::AtomicU64;
     use std::vec::Vec;

@@ -141,6 +141,12 @@ impl FakePlatform {
             .is_some_and(|page| page.access == Access::Full)
     }
 
+    /// Whether the host took the page away, or put another in its place.
+    pub fn is_tampered(&self, gpa: u64) -> bool {
+        let replaced = |page: &PageState| page.accepted && !page.validated;
+        self.memory.is_stolen(gpa) || self.inside().pages.get(&gpa).is_some_and(replaced)
+    }
+
     /// Whether the page is in the machine, as the core left it.
     pub fn is_accepted(&self, gpa: u64) -> bool {
         self.inside()
@@ -268,7 +274,7 @@ unsafe impl Platform for FakePlatform {
         &self.memory
     }
 
-    fn accept(&self, page: Page) -> Result<(), PageError> {
+    unsafe fn accept(&self, page: Page) -> Result<(), PageError> {
         let check = |state: &PageState| {
             assert!(!state.accepted, "rule: {page:?} comes in twice");
             if state.validated {
@@ -290,7 +296,7 @@ unsafe impl Platform for FakePlatform {
         Ok(())
     }
 
-    fn release(&self, page: Page) -> Result<(), PageError> {
+    unsafe fn release(&self, page: Page) -> Result<(), PageError> {
         let check = |state: &PageState| {
             assert!(
                 state.access == Access::None,
@@ -309,7 +315,7 @@ unsafe impl Platform for FakePlatform {
         })
     }
 
-    fn protect(&self, page: Page, access: Access) -> Result<(), PageError> {
+    unsafe fn protect(&self, page: Page, access: Access) -> Result<(), PageError> {
         let grant = access == Access::Full;
         let started = self.inside().started;
         let check = |state: &PageState| {
@@ -328,7 +334,8 @@ unsafe impl Platform for FakePlatform {
             for gpa in page.frames().map(Frame::gpa).filter(dirty) {
                 let mut bytes = [0; 4096];
                 // A page that the host took is refused below.
-                let there = self.memory.read(gpa, &mut bytes).is_ok();
+                // SAFETY: the page is busy, and nothing lies in it.
+                let there = unsafe { self.memory.read(gpa, &mut bytes) }.is_ok();
                 let zero = !there || bytes == [0; 4096];
                 assert!(zero, "rule: {page:?} is granted before it was zeroed");
             }
@@ -483,9 +490,8 @@ unsafe impl Platform for FakePlatform {
     fn fill_guest_pages(&self, launch: &LaunchInfo) -> Result<(), PageError> {
         let pages = [launch.guest.secrets_page, launch.guest.cpuid_page];
         for gpa in pages {
-            self.memory
-                .write(gpa, b"filled")
-                .map_err(|_| PageError::NotPresent)?;
+            // SAFETY: no page was lent yet.
+            unsafe { self.memory.write(gpa, b"filled") }.map_err(|_| PageError::NotPresent)?;
         }
         Ok(())
     }

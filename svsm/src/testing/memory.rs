@@ -24,14 +24,15 @@ impl Piece {
     }
 }
 
-/// What is called after each read: the memory, and what was read.
+/// What is called after each read, or before each write: the memory, and what is read or written.
 type Hook = dyn FnMut(&FakeMemory, u64, usize) + Send;
 
 /// The memory.
 pub struct FakeMemory {
     pieces: Vec<Piece>,
     missing: Mutex<BTreeSet<u64>>,
-    hook: Mutex<Option<Box<Hook>>>,
+    after_read: Mutex<Option<Box<Hook>>>,
+    before_write: Mutex<Option<Box<Hook>>>,
 }
 
 // SAFETY: the pieces live as long as this, and are used by atomic accesses only, but for pages that the core
@@ -69,7 +70,8 @@ impl FakeMemory {
         Self {
             pieces,
             missing: Mutex::default(),
-            hook: Mutex::default(),
+            after_read: Mutex::default(),
+            before_write: Mutex::default(),
         }
     }
 
@@ -114,12 +116,18 @@ impl FakeMemory {
 
     /// Calls `hook` after each read of the core's.
     pub fn after_read(&self, hook: impl FnMut(&Self, u64, usize) + Send + 'static) {
-        *self.hook.lock().expect("no test panicked") = Some(Box::new(hook));
+        *self.after_read.lock().expect("no test panicked") = Some(Box::new(hook));
+    }
+
+    /// Calls `hook` before each write of the core's.
+    pub fn before_write(&self, hook: impl FnMut(&Self, u64, usize) + Send + 'static) {
+        *self.before_write.lock().expect("no test panicked") = Some(Box::new(hook));
     }
 
     /// No hook any more.
     pub fn clear_hook(&self) {
-        *self.hook.lock().expect("no test panicked") = None;
+        *self.after_read.lock().expect("no test panicked") = None;
+        *self.before_write.lock().expect("no test panicked") = None;
     }
 
     /// The guest, or a test, looks at its memory.
@@ -132,18 +140,22 @@ impl FakeMemory {
 
     /// The guest, or a test, changes its memory.
     pub fn poke(&self, gpa: u64, bytes: &[u8]) {
-        self.write(gpa, bytes).expect("memory of the guest");
+        self.store(gpa, bytes).expect("memory of the guest");
     }
 
-    fn run_hook(&self, gpa: u64, length: usize) {
-        // Out of its place while it runs, so that it may read.
-        let hook = self.hook.lock().expect("no test panicked").take();
+    fn store(&self, gpa: u64, bytes: &[u8]) -> Result<(), Fault> {
+        for (from, to) in bytes.iter().zip(self.bytes(gpa, bytes.len())?) {
+            to.store(*from, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn run_hook(&self, place: &Mutex<Option<Box<Hook>>>, gpa: u64, length: usize) {
+        // Out of its place while it runs, so that it may read and write.
+        let hook = place.lock().expect("no test panicked").take();
         if let Some(mut hook) = hook {
             hook(self, gpa, length);
-            self.hook
-                .lock()
-                .expect("no test panicked")
-                .get_or_insert(hook);
+            place.lock().expect("no test panicked").get_or_insert(hook);
         }
     }
 }
@@ -158,29 +170,27 @@ impl Drop for FakeMemory {
 }
 
 impl GuestMemory for FakeMemory {
-    fn read(&self, gpa: u64, bytes: &mut [u8]) -> Result<(), Fault> {
+    unsafe fn read(&self, gpa: u64, bytes: &mut [u8]) -> Result<(), Fault> {
         let from = self.bytes(gpa, bytes.len())?;
         for (to, from) in bytes.iter_mut().zip(from) {
             *to = from.load(Ordering::Relaxed);
         }
-        self.run_hook(gpa, bytes.len());
+        self.run_hook(&self.after_read, gpa, bytes.len());
         Ok(())
     }
 
-    fn write(&self, gpa: u64, bytes: &[u8]) -> Result<(), Fault> {
-        for (from, to) in bytes.iter().zip(self.bytes(gpa, bytes.len())?) {
-            to.store(*from, Ordering::Relaxed);
-        }
-        Ok(())
+    unsafe fn write(&self, gpa: u64, bytes: &[u8]) -> Result<(), Fault> {
+        self.run_hook(&self.before_write, gpa, bytes.len());
+        self.store(gpa, bytes)
     }
 
-    fn swap_u8(&self, gpa: u64, value: u8) -> Result<u8, Fault> {
+    unsafe fn swap_u8(&self, gpa: u64, value: u8) -> Result<u8, Fault> {
         let old = self.bytes(gpa, 1)?[0].swap(value, Ordering::SeqCst);
-        self.run_hook(gpa, 1);
+        self.run_hook(&self.after_read, gpa, 1);
         Ok(old)
     }
 
-    fn zero(&self, page: Page) -> Result<(), Fault> {
+    unsafe fn zero(&self, page: Page) -> Result<(), Fault> {
         let bytes = self.bytes(page.gpa(), page.size().bytes() as usize)?;
         // SAFETY: the same memory as words; pages are aligned.
         let (_, words, _) = unsafe { bytes.align_to::<AtomicU64>() };

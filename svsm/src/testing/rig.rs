@@ -6,6 +6,7 @@ use super::memory::FakeMemory;
 use super::std::boxed::Box;
 use super::std::vec::Vec;
 use crate::calls::Scratch;
+use crate::cpu::Lock;
 use crate::direct_boot;
 use crate::guest::{Exit, Marks, Registers, Vcpus};
 use crate::machine::Machine;
@@ -87,6 +88,7 @@ pub fn with_rig_of<T>(launch: LaunchInfo, test: impl FnOnce(&Rig<'_>) -> T) -> T
     populate::populate(&platform, &launch, &tracker).expect("the host is willing");
 
     let (pool, vcpus, marks) = (Pool::new(), Box::new(Vcpus::new()), Box::new(Marks::new()));
+    let telling = Lock::new(());
     let pages = launch.heap.size / PAGE as u64;
     let mut heap: Vec<HeapPage> = (0..pages).map(|_| HeapPage([0; PAGE])).collect();
     for (index, page) in heap.iter_mut().enumerate() {
@@ -99,6 +101,7 @@ pub fn with_rig_of<T>(launch: LaunchInfo, test: impl FnOnce(&Rig<'_>) -> T) -> T
         pool: &pool,
         vcpus: &vcpus,
         marks: &marks,
+        telling: &telling,
         cpus: 2,
     };
     direct_boot::prepare(&platform, &machine, &launch).expect("the guest can start");
@@ -244,29 +247,41 @@ impl Rig<'_> {
         self.machine.tracker.state(Frame::new(gpa).expect("a page"))
     }
 
-    /// Holds all that the tracker says against the hardware. No call may be under way.
+    /// Holds all that the tracker says against the hardware. No call may be under way, and none of the pool's
+    /// pages in use.
     pub fn check(&self) {
-        let mut own = 0;
+        // Pages of the SVSM's that a vCPU is not in: those that are as they were, and those that the host took or
+        // replaced. What of these was lent and what was lost on its way, nobody knows.
+        let (mut sound, mut lost) = (0, 0);
         for gpa in self.memory_pages() {
             let (accepted, access) = (
                 self.platform.is_accepted(gpa),
                 self.platform.has_access(gpa),
             );
+            let tampered = self.platform.is_tampered(gpa);
             match self.state(gpa) {
                 Ok(State::Invalid) => {
                     assert!(!accepted && !access, "{gpa:#x} is not in the machine")
                 }
-                Ok(State::Valid) => assert!(accepted, "{gpa:#x} is the guest's"),
+                Ok(State::Valid) => {
+                    assert!(accepted, "{gpa:#x} is the guest's");
+                    assert!(access || tampered, "{gpa:#x} is of use to the guest");
+                }
                 Ok(State::Own) => {
                     assert!(!access, "{gpa:#x} is the SVSM's");
-                    own += 1;
+                    match (self.platform.is_vcpu(gpa), tampered) {
+                        (true, _) => {}
+                        (false, false) => sound += 1,
+                        (false, true) => lost += 1,
+                    }
                 }
                 Err(refused) => panic!("{gpa:#x} is left {refused:?}"),
             }
         }
+        let withdrawable = self.machine.pool.withdrawable();
         assert!(
-            self.machine.pool.withdrawable() <= own,
-            "deposited pages are the SVSM's"
+            (sound..=sound + lost).contains(&withdrawable),
+            "the SVSM keeps {sound} pages, and perhaps {lost} more, but has {withdrawable} to give back"
         );
         assert!(
             !self.platform.is_stale(),
@@ -280,5 +295,46 @@ impl Rig<'_> {
             .guest_memory
             .into_iter()
             .flat_map(|range| (range.base..range.base + range.size).step_by(PAGE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Access, Page, PageSize};
+    use crate::platform::Platform;
+
+    /// The machine with a page lent to the SVSM.
+    fn with_a_page_lent(test: impl FnOnce(&Rig<'_>)) {
+        with_rig(|rig| {
+            rig.write_list(MIB, 0, &[rig.page(0)]);
+            assert_eq!(rig.core_call(core_protocol::DEPOSIT_MEM, MIB), 0);
+            rig.check();
+            test(rig);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "has 0 to give back")]
+    fn a_page_that_is_lost_is_noticed() {
+        with_a_page_lent(|rig| {
+            rig.machine.pool.take_deposited().unwrap().leak();
+        });
+    }
+
+    #[test]
+    fn a_page_that_the_host_took_may_be_anywhere() {
+        with_a_page_lent(|rig| rig.memory().steal(rig.page(0)));
+    }
+
+    #[test]
+    #[should_panic(expected = "is of use to the guest")]
+    fn a_page_that_the_guest_has_in_name_only_is_noticed() {
+        with_rig(|rig| {
+            let page = Page::new(rig.page(0), PageSize::Size4K).unwrap();
+            // SAFETY: nothing of Rust's lies in the page.
+            unsafe { rig.platform.protect(page, Access::None) }.unwrap();
+            rig.platform.flush();
+        });
     }
 }

@@ -50,11 +50,11 @@ fn remap_calling_area<P: Platform>(call: &mut Call<'_, P>) -> Answer {
     // guest never made. This is also the proof that the page is the guest's and can be written.
     call.view
         .write(frame.gpa() + calling_area::CALL_PENDING, &[0])?;
-    if call.caller.move_calling_area(frame) {
-        Ok(ResultCode::SUCCESS)
-    } else {
-        Err(ResultCode::INVALID_ADDRESS)
+    if !call.caller.move_calling_area(frame) {
+        return Err(ResultCode::INVALID_ADDRESS);
     }
+    call.tell_mem_available();
+    Ok(ResultCode::SUCCESS)
 }
 
 /// A page that an argument names.

@@ -8,9 +8,8 @@
 
 use super::page;
 use crate::calls::{Answer, Call, page_error};
-use crate::guest::{AddError, DeleteError, VcpuState};
-use crate::memory::GuestMemory;
-use crate::memory::custody::{TakeError, Taken, give_back};
+use crate::guest::{AddError, DeleteError};
+use crate::memory::custody::{Returning, TakeError, Taken};
 use crate::platform::{Platform, VcpuError};
 use svsm_abi::core_protocol::FAIL_IN_USE;
 use svsm_abi::result::ResultCode;
@@ -26,11 +25,10 @@ pub(super) fn create<P: Platform>(call: &mut Call<'_, P>) -> Answer {
     if frame == calling_area || !call.view.is_guests(calling_area) {
         return Err(ResultCode::INVALID_ADDRESS);
     }
-    let state = VcpuState::new(frame, call.platform.memory().address(frame.gpa()));
     let place = call
         .machine
         .vcpus
-        .reserve(state, calling_area, cpu)
+        .reserve(frame, calling_area, cpu)
         .map_err(|error| match error {
             AddError::Full => ResultCode::INVALID_REQUEST,
             AddError::InUse => ResultCode::INVALID_ADDRESS,
@@ -39,11 +37,12 @@ pub(super) fn create<P: Platform>(call: &mut Call<'_, P>) -> Answer {
     // From here on the page is given back, and the place too, where this returns an error.
     let taken =
         Taken::take(call.platform, &machine.tracker, machine.marks, frame).map_err(take_error)?;
+    let state = taken.state();
     call.platform
         .create_vcpu(state, call.caller.state())
         .map_err(vcpu_error)?;
     taken.keep();
-    place.publish();
+    place.publish(state);
     Ok(ResultCode::SUCCESS)
 }
 
@@ -58,13 +57,17 @@ pub(super) fn delete<P: Platform>(call: &mut Call<'_, P>) -> Answer {
             DeleteError::Unknown => ResultCode::INVALID_PARAMETER,
             DeleteError::InUse => ResultCode::protocol(FAIL_IN_USE),
         })?;
+    // Before what can't be undone: a vCPU that is gone while its page stays the SVSM's could not be asked
+    // for again. From here on an error leaves all as it was.
+    let returning = Returning::of(call.platform, &call.machine.tracker, &deletion)
+        .map_err(|_| ResultCode::BUSY)?;
     call.platform
         .delete_vcpu(deletion.state())
         .map_err(vcpu_error)?;
     // Its CPU must not find it any more before the guest can write it.
     deletion.finish();
     call.platform.flush();
-    give_back(call.platform, &call.machine.tracker, frame);
+    returning.give();
     Ok(ResultCode::SUCCESS)
 }
 

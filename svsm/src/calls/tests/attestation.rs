@@ -309,3 +309,19 @@ fn arguments_that_change_while_they_are_read() {
         assert_eq!(rig.platform.reports()[0][..], Sha512::digest(&signed)[..]);
     });
 }
+
+/// Pages of the guest's may be in use for a report when another CPU looks whether there are any to withdraw.
+#[test]
+fn pages_that_were_in_use_are_told_of_again() {
+    with_rig(|rig| {
+        rig.write_list(LIST, 0, &[rig.page(20)]);
+        assert_eq!(rig.core_call(abi::DEPOSIT_MEM, LIST), SUCCESS);
+        for arguments in [arguments(rig), AttestServices::default()] {
+            // What that CPU wrote.
+            let flag = rig.calling_area(0) + svsm_abi::calling_area::MEM_AVAILABLE;
+            rig.memory().poke(flag, &[0]);
+            attest(rig, &arguments);
+            assert_eq!(rig.mem_available(0), 1);
+        }
+    });
+}

@@ -196,3 +196,83 @@ fn the_host_takes_a_page_that_is_deposited() {
         assert_eq!(rig.state(rig.page(2)), Ok(State::Valid));
     });
 }
+
+/// A neighbour is about to be made a part of a page of 2M, and the host stopped that CPU in the middle of it. The
+/// guest must not be told that it has a page which it can't touch.
+#[test]
+fn a_page_that_can_not_go_back_now_is_not_listed() {
+    with_rig(|rig| {
+        let (near, far) = (rig.page(0), 10 * MIB);
+        // The one that was lent last goes back first.
+        assert_eq!(deposit(rig, &[far, near]), (SUCCESS, 2));
+        let frame = |gpa| crate::memory::Frame::new(gpa).unwrap();
+        let stopped = rig.machine.tracker.stop_a_cpu_at(frame(near));
+        assert_eq!(withdraw(rig, LIST), Err(BUSY));
+        assert_eq!(rig.machine.pool.withdrawable(), 2);
+        assert_eq!((rig.state(near), rig.mem_available(0)), (Ok(State::Own), 1));
+        drop(stopped);
+        let stopped = rig.machine.tracker.stop_a_cpu_at(frame(far));
+        assert_eq!(withdraw(rig, LIST), Ok(super::std::vec![near]));
+        assert_eq!(rig.mem_available(0), 1);
+        drop(stopped);
+        assert_eq!(withdraw(rig, LIST), Ok(super::std::vec![far]));
+        assert_eq!(rig.mem_available(0), 0);
+    });
+}
+
+#[test]
+fn a_new_calling_area_tells_what_the_old_one_told() {
+    with_rig(|rig| {
+        assert_eq!(deposit(rig, &[rig.page(0)]), (SUCCESS, 1));
+        assert_eq!(rig.core_call(abi::REMAP_CA, rig.page(1)), SUCCESS);
+        assert_eq!(rig.mem_available(0), 1);
+        assert_eq!(withdraw(rig, LIST).unwrap().len(), 1);
+        // Whatever was in that memory.
+        rig.memory().poke(rig.page(2), &[0, 1]);
+        assert_eq!(rig.core_call(abi::REMAP_CA, rig.page(2)), SUCCESS);
+        assert_eq!(rig.mem_available(0), 0);
+    });
+}
+
+/// CPU 0 takes back the last page and is about to write "nothing there", when CPU 1 lends one. The guest must not
+/// read "nothing there" for good.
+#[test]
+fn two_cpus_that_tell_leave_what_is_true() {
+    use super::std::sync::{Mutex, mpsc};
+    use super::std::thread;
+    use core::time::Duration;
+    with_rig(|rig| {
+        rig.platform.write_state(rig.page(10));
+        let made = rig.call(0, 0, abi::CREATE_VCPU, [rig.page(10), rig.page(11), 1, 0]);
+        assert_eq!(made.rax, SUCCESS);
+        assert_eq!(deposit(rig, &[rig.page(0)]), (SUCCESS, 1));
+        let other_list = rig.page(12);
+        rig.write_list(other_list, 0, &[rig.page(1)]);
+
+        let flag = rig.calling_area(0) + svsm_abi::calling_area::MEM_AVAILABLE;
+        let (telling, told) = mpsc::channel();
+        let (go_on, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        rig.memory().before_write(move |_, gpa, _| {
+            if gpa == flag && telling.send(()).is_ok() {
+                // If CPU 1 waits for CPU 0, it comes to nothing.
+                let _ = wait
+                    .lock()
+                    .unwrap()
+                    .recv_timeout(Duration::from_millis(200));
+            }
+        });
+        thread::scope(|scope| {
+            scope.spawn(|| rig.call(0, 0, abi::WITHDRAW_MEM, [LIST, 0, 0, 0]));
+            told.recv().unwrap();
+            // One look is enough; and nobody waits for what this CPU writes.
+            drop(told);
+            let lent = rig.call(1, 0, abi::DEPOSIT_MEM, [other_list, 0, 0, 0]);
+            assert_eq!(lent.rax, SUCCESS);
+            let _ = go_on.send(());
+        });
+        rig.memory().clear_hook();
+        assert_eq!(rig.machine.pool.withdrawable(), 1);
+        assert_eq!(rig.mem_available(0), 1);
+    });
+}

@@ -108,22 +108,6 @@ fn a_page_does_not_come_in_twice() {
     });
 }
 
-/// The attack is told in `pvalidate::bring_in`. The machine of these tests panics where a page is granted that was not
-/// zeroed; that it does is tested here.
-#[test]
-#[should_panic(expected = "rule: ")]
-fn the_machine_notices_a_grant_without_zeroes() {
-    use crate::memory::{Access, Page, PageSize};
-    use crate::platform::Platform;
-    with_rig(|rig| {
-        let gpa = rig.page(0);
-        assert_eq!(pvalidate(rig, &[invalidate(gpa)]), (SUCCESS, 1));
-        let page = Page::new(gpa, PageSize::Size4K).unwrap();
-        rig.platform.accept(page).unwrap();
-        let _ = rig.platform.protect(page, Access::Full);
-    });
-}
-
 #[test]
 fn nothing_but_the_guests_memory() {
     with_rig(|rig| {

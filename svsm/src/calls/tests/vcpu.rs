@@ -164,6 +164,39 @@ fn the_host_takes_the_page() {
     });
 }
 
+/// A neighbour is about to be made a part of a page of 2M, and the host stopped that CPU in the middle of it. A vCPU
+/// that is gone while its page stays the SVSM's could not be asked for again.
+#[test]
+fn a_vcpu_whose_page_can_not_go_back_now_stays() {
+    with_rig(|rig| {
+        let state = rig.page(0);
+        assert_eq!(create(rig, 0, 1), SUCCESS);
+        let stopped = rig.machine.tracker.stop_a_cpu_at(frame(state));
+        assert_eq!(rig.core_call(abi::DELETE_VCPU, state), BUSY);
+        drop(stopped);
+        assert!(rig.platform.is_vcpu(state));
+        assert_eq!(rig.state(state), Ok(State::Own));
+        assert_eq!(rig.vcpu(1), Some(frame(state)));
+        assert_eq!(rig.core_call(abi::DELETE_VCPU, state), SUCCESS);
+        assert_eq!(rig.state(state), Ok(State::Valid));
+        assert!(rig.platform.has_access(state));
+    });
+}
+
+/// A guest that made a second vCPU for a CPU and thinks better of it has the first one served again.
+#[test]
+fn the_vcpu_before_the_one_that_was_deleted_makes_calls() {
+    with_rig(|rig| {
+        assert_eq!(create(rig, 0, 1), SUCCESS);
+        assert_eq!(create(rig, 2, 1), SUCCESS);
+        assert_eq!(rig.core_call(abi::DELETE_VCPU, rig.page(2)), SUCCESS);
+        assert_eq!(rig.vcpu(1), Some(frame(rig.page(0))));
+        let query = [abi::query(0, 1), 0, 0, 0];
+        let result = rig.call(1, 0, abi::QUERY_PROTOCOL, query);
+        assert_eq!((result.rax, result.rcx), (SUCCESS, abi::query(1, 1)));
+    });
+}
+
 /// The attack is told in `guest::View`: a page that is being copied can't be taken.
 #[test]
 fn a_page_that_is_copied_does_not_become_a_state() {

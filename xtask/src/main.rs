@@ -12,6 +12,7 @@ mod host_tests;
 mod image;
 mod image_store;
 mod machine_tests;
+mod measures;
 mod options;
 mod progress;
 mod qemu;

@@ -6,6 +6,7 @@
 //! fails, the logs of its guests stay in `out/tests/`.
 
 mod attestation;
+mod bench;
 mod boot;
 mod context;
 mod devices;
@@ -50,6 +51,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static MachineTest> {
         devices::TESTS,
         trace::TESTS,
         attestation::TESTS,
+        bench::TESTS,
     ]
     .into_iter()
     .flatten()

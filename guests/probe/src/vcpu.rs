@@ -110,13 +110,15 @@ pub(crate) fn state(index: usize) -> Vmsa {
         limit: 0xFFFF,
         base: 0,
     };
-    let (base, limit) = traps::idt();
-    vmsa.idtr = Segment {
+    let table = |(base, limit): (u64, u16)| Segment {
         selector: 0,
         attributes: 0,
         limit: u32::from(limit),
         base,
     };
+    // An exception takes its segments from there.
+    vmsa.gdtr = table(traps::gdt());
+    vmsa.idtr = table(traps::idt());
     vmsa.vmpl = vmpl();
     // LME, LMA, NXE.
     vmsa.efer = EFER_SVME | 1 << 8 | 1 << 10 | 1 << 11;

@@ -12,27 +12,27 @@ pub(super) const TESTS: &[MachineTest] = &[
     MachineTest {
         name: "probe::rmp_alone",
         limit: seconds(120),
-        run: |context| suite(context, "rmp", false, 1),
+        run: |context| suite(context, "rmp", false, 2, 45),
     },
     MachineTest {
         name: "probe::rmp_under_svsm",
         limit: seconds(120),
-        run: |context| suite(context, "rmp", true, 1),
+        run: |context| suite(context, "rmp", true, 1, 18),
     },
     MachineTest {
         name: "probe::ghcb_alone",
         limit: seconds(120),
-        run: |context| suite(context, "ghcb", false, 1),
+        run: |context| suite(context, "ghcb", false, 1, 54),
     },
     MachineTest {
         name: "probe::ghcb_under_svsm",
         limit: seconds(120),
-        run: |context| suite(context, "ghcb", true, 1),
+        run: |context| suite(context, "ghcb", true, 1, 54),
     },
     MachineTest {
         name: "probe::svsm_calls",
         limit: seconds(180),
-        run: |context| suite(context, "svsm", true, 2),
+        run: |context| suite(context, "svsm", true, 2, 269),
     },
     MachineTest {
         name: "probe::load_on_4_vcpus",
@@ -41,14 +41,23 @@ pub(super) const TESTS: &[MachineTest] = &[
     },
 ];
 
-fn suite(context: &mut Context, name: &str, svsm: bool, cpus: u32) -> Result<Outcome> {
+/// Runs a suite. It has at least this many checks: with fewer, some have got lost.
+fn suite(
+    context: &mut Context,
+    name: &str,
+    svsm: bool,
+    cpus: u32,
+    checks: usize,
+) -> Result<Outcome> {
     let guest = Guest {
         cpus,
         memory: MEMORY,
         svsm,
         ..Guest::default()
     };
-    context.probe(&guest, name)?.verdict(5)?;
+    let report = context.probe(&guest, name)?;
+    eprintln!("{name} {} {:?}", report.checks.len(), report.notes);
+    report.verdict(5)?;
     Ok(Outcome::Passed)
 }
 
@@ -65,7 +74,7 @@ fn load(context: &mut Context) -> Result<Outcome> {
         ..Guest::default()
     };
     let report = context.probe(&guest, "load")?;
-    report.verdict(40)?;
+    report.verdict(41)?;
     for (note, least) in [("vCPUs", VCPUS), ("calls", VCPUS * ROUNDS), ("reports", 1)] {
         let seen = report.note(note).unwrap_or(0);
         ensure!(seen >= least, "{note}: {seen}, not {least}");

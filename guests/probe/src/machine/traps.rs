@@ -124,6 +124,16 @@ pub(crate) fn idt() -> (u64, u16) {
     (IDT.0.get() as u64, size_of::<[[u64; 2]; 32]>() as u16 - 1)
 }
 
+/// Base and limit of the segment descriptor table that this vCPU has.
+pub(crate) fn gdt() -> (u64, u16) {
+    let mut pointer = [0u16; 5];
+    // SAFETY: stores ten bytes, which is what the array has.
+    unsafe { asm!("sgdt [{}]", in(reg) &mut pointer, options(nostack)) };
+    let base = pointer[1..].iter().rev();
+    let base = base.fold(0, |base, &word| base << 16 | u64::from(word));
+    (base, pointer[0])
+}
+
 /// Fills the interrupt descriptor table and loads it.
 pub(crate) fn install() {
     const CODE: u64 = 0x10;

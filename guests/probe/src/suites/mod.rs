@@ -5,9 +5,11 @@ use crate::machine::boot_params::BootParams;
 use crate::report::Report;
 
 mod bench;
+mod dma;
 mod ghcb_rules;
 mod load;
 mod rmp;
+mod stale;
 mod svsm_attestation;
 mod svsm_core;
 mod svsm_memory;
@@ -23,7 +25,7 @@ const SUITES: [(&str, Suite); 6] = [
     ("bench", bench::check),
     ("load", load::check),
     ("rmp", rmp::check),
-    ("ghcb", ghcb_rules::check),
+    ("ghcb", ghcb),
     ("victim", victim::check),
 ];
 
@@ -33,6 +35,12 @@ pub(crate) fn find(name: &str) -> Option<Suite> {
         .iter()
         .find(|(known, _)| *known == name)
         .map(|(_, suite)| *suite)
+}
+
+/// What the host answers, and what its devices reach.
+fn ghcb(params: &BootParams, report: &mut Report) {
+    ghcb_rules::check(params, report);
+    dma::check(report);
 }
 
 /// Every call of the SVSM with every class of bad argument.

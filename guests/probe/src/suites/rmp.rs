@@ -7,6 +7,7 @@ use snp_defs::msr::protocol;
 use snp_defs::psc;
 use snp_defs::rmp::{Permissions, RmpAttributes, RmpResult, RmpSize};
 
+use super::stale;
 use crate::machine::boot_params::BootParams;
 use crate::machine::{access, ghcb, instructions, traps::Trap};
 use crate::report::Report;
@@ -34,6 +35,7 @@ pub(crate) fn check(_: &BootParams, report: &mut Report) {
         rmpquery(report);
         page_states(report);
         sizes(report);
+        stale::check(report);
     }
     flushes(report);
     intercepted(report);

@@ -36,6 +36,7 @@ pub(crate) fn check(report: &mut Report) {
     };
     where_things_lie(&caller, services, &attest, report);
     sizes(services, &attest, report);
+    reserved(services, &attest, report);
     single(&caller, services, argument, report);
 
     report.equal("a report", attest(services), ResultCode::SUCCESS);
@@ -69,26 +70,34 @@ fn where_things_lie(
         ghcb::GHCB_GPA,
     ];
     for gpa in bad {
-        report.holds(
+        let invalid = ResultCode::INVALID_ADDRESS;
+        // Where something is put starts a page; where something is read from need not.
+        let put = if gpa.is_multiple_of(0x1000) {
+            invalid
+        } else {
+            ResultCode::INVALID_PARAMETER
+        };
+        report.equal(
             "an argument where the guest has no memory",
-            at(gpa) != ResultCode::SUCCESS,
+            (gpa, at(gpa)),
+            (gpa, invalid),
         );
         let place = |buffer: Buffer| Buffer { gpa, ..buffer };
         let seen = attest(AttestServices {
             report: place(good.report),
             ..good
         });
-        report.holds("a report buffer there", seen != ResultCode::SUCCESS);
+        report.equal("a report buffer there", (gpa, seen), (gpa, put));
         let seen = attest(AttestServices {
             nonce: place(good.nonce),
             ..good
         });
-        report.holds("a nonce there", seen != ResultCode::SUCCESS);
+        report.equal("a nonce there", (gpa, seen), (gpa, invalid));
         let seen = attest(AttestServices {
             manifest: place(good.manifest),
             ..good
         });
-        report.holds("a manifest buffer there", seen != ResultCode::SUCCESS);
+        report.equal("a manifest buffer there", (gpa, seen), (gpa, put));
         let certificates = Buffer {
             gpa,
             size: 0x4000,
@@ -98,7 +107,7 @@ fn where_things_lie(
             certificates,
             ..good
         });
-        report.holds("a certificate buffer there", seen != ResultCode::SUCCESS);
+        report.equal("a certificate buffer there", (gpa, seen), (gpa, put));
     }
 }
 
@@ -129,13 +138,42 @@ fn sizes(good: AttestServices, attest: &dyn Fn(AttestServices) -> ResultCode, re
         seen,
         ResultCode::INVALID_PARAMETER,
     );
-    // What is written is a report, however large the guest says that its buffer is.
-    for size in [u32::MAX, 0x8000_0000] {
+    for size in [0, 0x1001, u32::MAX, 0x8000_0000] {
         let seen = attest(AttestServices {
             nonce: Buffer { size, ..good.nonce },
             ..good
         });
-        report.holds("a nonce of gigabytes", seen != ResultCode::SUCCESS);
+        report.equal(
+            "a nonce of no bytes, or of more than a page",
+            seen,
+            ResultCode::INVALID_PARAMETER,
+        );
+    }
+}
+
+/// Fields that have to be zero, and buffers that do not start a page.
+fn reserved(
+    good: AttestServices,
+    attest: &dyn Fn(AttestServices) -> ResultCode,
+    report: &mut Report,
+) {
+    let spoil: [fn(&mut AttestServices); 7] = [
+        |services| services.report.reserved = 1,
+        |services| services.nonce.reserved = 1,
+        |services| services.manifest.reserved = 1,
+        |services| services.certificates.reserved = 1,
+        |services| services.report.gpa += 8,
+        |services| services.manifest.gpa += 8,
+        |services| services.certificates.gpa += 8,
+    ];
+    for (number, spoil) in spoil.into_iter().enumerate() {
+        let mut services = good;
+        spoil(&mut services);
+        report.equal(
+            "a reserved field, or a buffer that is not aligned",
+            (number, attest(services)),
+            (number, ResultCode::INVALID_PARAMETER),
+        );
     }
 }
 
@@ -152,5 +190,9 @@ fn single(caller: &Caller, good: AttestServices, argument: u64, report: &mut Rep
         calls::ATTEST_SINGLE_SERVICE,
         [argument, 0, 0],
     );
-    report.holds("a service that does not exist", seen != ResultCode::SUCCESS);
+    report.equal(
+        "a service that does not exist",
+        seen,
+        ResultCode::INVALID_PARAMETER,
+    );
 }

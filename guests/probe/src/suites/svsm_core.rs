@@ -183,9 +183,26 @@ fn vtom(caller: &Caller, report: &mut Report) {
         query.map(|out| out.rax),
         Ok(0),
     );
-    let seen = caller.result(core::PROTOCOL, core::CONFIGURE_VTOM, [0, 0, 0]);
-    report.holds(
-        "CONFIGURE_VTOM: setting it is refused",
-        seen != ResultCode::SUCCESS,
-    );
+    // Query with another bit; reserved bits; a limit while it is turned off.
+    for operation in [
+        core::VTOM_QUERY | core::VTOM_ENABLE,
+        1 << 5,
+        1 << 11,
+        1 << 12,
+    ] {
+        let seen = caller.result(core::PROTOCOL, core::CONFIGURE_VTOM, [operation, 0, 0]);
+        report.equal(
+            "CONFIGURE_VTOM: an operation that is not well formed",
+            (operation, seen),
+            (operation, ResultCode::INVALID_PARAMETER),
+        );
+    }
+    for operation in [0, core::VTOM_ENABLE | 1 << 30] {
+        let seen = caller.result(core::PROTOCOL, core::CONFIGURE_VTOM, [operation, 0, 0]);
+        report.equal(
+            "CONFIGURE_VTOM: setting it is refused",
+            (operation, seen),
+            (operation, ResultCode::INVALID_REQUEST),
+        );
+    }
 }

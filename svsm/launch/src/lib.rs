@@ -16,12 +16,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Virtual address at which the SVSM's region is mapped; the image is linked to it.
 pub const REGION_VA: u64 = 0xFFFF_FFFF_8000_0000;
+/// Bytes that the region can have: up to the end of all addresses.
+pub const REGION_MAX: u64 = REGION_VA.wrapping_neg();
 /// Virtual address of guest-physical address 0 in the map of the guest's memory.
 pub const GUEST_VA: u64 = 0xFFFF_8000_0000_0000;
+/// Bytes that this map can have: up to the region.
+pub const GUEST_MAX: u64 = REGION_VA - GUEST_VA;
 /// [`LaunchInfo::magic`].
 pub const MAGIC: [u8; 8] = *b"PARAPET\0";
 /// [`LaunchInfo::version`]; it moves with every change of this crate's layouts.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The most vCPUs.
 pub const MAX_VCPUS: u32 = 64;
 
@@ -136,11 +140,8 @@ pub mod per_cpu {
     pub const STATE: u64 = 0xC000;
     /// The page shared with the host (SNP: the GHCB); mapped shared, left out of the image.
     pub const HOST_PAGE: u64 = 0xD000;
-    /// A second page shared with the host (SNP: for a #HV doorbell page); mapped shared, left out of the
-    /// image.
-    pub const HOST_PAGE_2: u64 = 0xE000;
     /// Bytes of the block.
-    pub const SIZE: u64 = 0xF000;
+    pub const SIZE: u64 = 0xE000;
 }
 
 const _: () = assert!(size_of::<LaunchInfo>() == 4096);

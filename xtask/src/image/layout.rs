@@ -125,7 +125,7 @@ impl Region {
 
     /// What of the CPUs' blocks is memory, with its rights and a name.
     pub(crate) fn per_cpu_parts(&self) -> impl Iterator<Item = (Range<u64>, Rights, &'static str)> {
-        const PARTS: [(u64, u64, Rights, &str); 7] = [
+        const PARTS: [(u64, u64, Rights, &str); 6] = [
             (per_cpu::STACK, per_cpu::STACK_SIZE, Rights::WRITE, "stack"),
             (
                 per_cpu::DOUBLE_FAULT_STACK,
@@ -142,7 +142,6 @@ impl Region {
             (per_cpu::DATA, per_cpu::DATA_SIZE, Rights::WRITE, "data"),
             (per_cpu::STATE, PAGE, Rights::WRITE, "VMSA"),
             (per_cpu::HOST_PAGE, PAGE, Rights::SHARED, "GHCB"),
-            (per_cpu::HOST_PAGE_2, PAGE, Rights::SHARED, "#HV doorbell"),
         ];
         self.per_cpu
             .clone()
@@ -259,7 +258,7 @@ mod tests {
             };
             prop_assert!(!mapped(region.image.end));
                 prop_assert!(!mapped(region.heap.end));
-                for (range, _, name) in region.per_cpu_parts().take(14) {
+                for (range, _, name) in region.per_cpu_parts().take(12) {
                     if name.contains("stack") {
                         prop_assert!(!mapped(range.start - PAGE), "below {}", name);
                     }

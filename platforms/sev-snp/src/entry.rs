@@ -9,6 +9,9 @@ use svsm_launch::{LaunchInfo, MAGIC, VERSION, per_cpu};
 
 use crate::platform::Snp;
 
+/// `link.ld` refuses to place it where it could be written later.
+#[unsafe(export_name = "parapet_platform")]
+#[unsafe(link_section = ".ro_after_init")]
 static PLATFORM: Once<Snp> = Once::new();
 
 /// The boot CPU's first instruction. RDI: address of the launch page; RSP: top of the stack.

@@ -72,18 +72,29 @@ pub(crate) fn end(reason: Fatal) -> ! {
     }
 }
 
-/// The machine.
+/// The machine, but for what changes while the guest runs. It lies where nothing can be written
+/// once the machine started.
 pub(crate) struct Snp {
     launch: &'static LaunchInfo,
     memory: DirectMap,
     cpuid: Option<Table<'static>>,
     guest_vmpl: u8,
-    /// The SVSM's own SEV features; 0 before the start.
+    /// The SVSM's own SEV features, from [`Platform::start_here`] of the boot CPU on; 0 before.
     sev_features: AtomicU64,
+    changing: &'static Changing,
+}
+
+/// What changes while the guest runs.
+struct Changing {
     /// Which CPUs have a GHCB.
     ready: [AtomicBool; MAX_VCPUS as usize],
     channel: Lock<Channel>,
 }
+
+static CHANGING: Changing = Changing {
+    ready: [const { AtomicBool::new(false) }; _],
+    channel: Lock::new(Channel::closed()),
+};
 
 impl Snp {
     /// The machine that `launch` describes. Nothing is asked of the host yet.
@@ -91,7 +102,8 @@ impl Snp {
         let end = launch
             .guest_memory
             .iter()
-            .map(|range| range.base + range.size)
+            // Not checked yet (`svsm::run::boot` does).
+            .map(|range| range.base.saturating_add(range.size))
             .max();
         Self {
             launch,
@@ -100,8 +112,7 @@ impl Snp {
             cpuid: Table::parse(pages::cpuid(launch)),
             guest_vmpl: launch.guest.vmpl as u8,
             sev_features: AtomicU64::new(0),
-            ready: [const { AtomicBool::new(false) }; _],
-            channel: Lock::new(Channel::closed()),
+            changing: &CHANGING,
         }
     }
 
@@ -113,7 +124,7 @@ impl Snp {
     /// The GHCB of this CPU, once it has one.
     fn ghcb(&self) -> Result<Ghcb<'static>, HostError> {
         let cpu = index();
-        match self.ready.get(cpu) {
+        match self.changing.ready.get(cpu) {
             Some(ready) if ready.load(Ordering::Relaxed) => Ok(pages::ghcb(self.launch, cpu)),
             _ => Err(HostError::Unsupported),
         }
@@ -140,7 +151,7 @@ impl Snp {
     fn open_channel(&self) {
         let mut key = [0; VMPCK_SIZE];
         pages::secrets(self.launch).read_bytes(core::mem::offset_of!(SecretsPage, vmpck), &mut key);
-        self.channel.lock().open(&key);
+        self.changing.channel.lock().open(&key);
     }
 
     /// RMPADJUST of a page that is, was or becomes a VMSA. No right that it gives may be one to write.
@@ -206,7 +217,8 @@ unsafe impl Platform for Snp {
         msr_protocol::page_state(&Vmgexit, gpa, psc::OP_SHARED)
             .and_then(|()| msr_protocol::register_ghcb(&Vmgexit, gpa))
             .map_err(|_| Fatal::HostProtocol)?;
-        self.ready
+        self.changing
+            .ready
             .get(cpu)
             .ok_or(Fatal::Panic)?
             .store(true, Ordering::Relaxed);
@@ -433,7 +445,7 @@ unsafe impl Platform for Snp {
             .first_chunk_mut()
             .ok_or(EvidenceError::Refused(u32::MAX))?;
         let ghcb = self.ghcb().map_err(|_| EvidenceError::Closed)?;
-        let mut channel = self.channel.lock();
+        let mut channel = self.changing.channel.lock();
         reports::fetch(self.launch, ghcb, &mut channel, data, report, certificates)
     }
 }

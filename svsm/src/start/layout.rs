@@ -4,8 +4,14 @@
 #![forbid(unsafe_code)]
 
 use super::StartError;
+use crate::log::LAST_REGISTER;
 use crate::memory::{Frame, PAGE, Page, PageSize};
-use svsm_launch::{LaunchInfo, MAGIC, MAX_VCPUS, Range, VERSION, per_cpu, tracker};
+use svsm_launch::{
+    GUEST_MAX, LaunchInfo, MAGIC, MAX_VCPUS, REGION_MAX, Range, VERSION, per_cpu, tracker,
+};
+
+/// Privilege levels that a guest may have: all but the SVSM's own, which is 0.
+const GUEST_LEVELS: core::ops::RangeInclusive<u32> = 1..=3;
 
 /// Address behind the last byte of a range that was checked.
 fn end(range: &Range) -> u64 {
@@ -54,7 +60,7 @@ pub(crate) fn check(launch: &LaunchInfo) -> Result<(), StartError> {
     is((1..=MAX_VCPUS).contains(&launch.vcpus), "number of vCPUs")?;
 
     let region = &launch.region;
-    is(is_page_range(region), "region")?;
+    is(is_page_range(region) && region.size <= REGION_MAX, "region")?;
     for (range, what) in [
         (&launch.image, "image"),
         (&launch.page_tables, "page tables"),
@@ -88,7 +94,10 @@ pub(crate) fn check(launch: &LaunchInfo) -> Result<(), StartError> {
     is(launch.heap.size / PAGE as u64 > vcpus, "heap")?;
 
     let memory = &launch.guest_memory;
-    is(in_order(memory), "guest memory")?;
+    is(
+        in_order(memory) && used(memory).all(|range| end(range) <= GUEST_MAX),
+        "guest memory",
+    )?;
     is(
         used(memory).all(|range| end(range) <= region.base || end(region) <= range.base),
         "region",
@@ -98,7 +107,14 @@ pub(crate) fn check(launch: &LaunchInfo) -> Result<(), StartError> {
     let in_memory = |inner: &Range| used(memory).any(|range| holds(range, inner));
     is(used(&launch.preloaded).all(in_memory), "preloaded ranges")?;
 
+    is(
+        launch.log_port.checked_add(LAST_REGISTER).is_some(),
+        "log port",
+    )?;
+
     let guest = &launch.guest;
+    // At the SVSM's own the guest would keep all keys, and its rights would be the SVSM's.
+    is(GUEST_LEVELS.contains(&guest.vmpl), "guest's VMPL")?;
     let areas = &guest.calling_areas;
     is(
         is_page_range(areas) && areas.size / PAGE as u64 >= vcpus,
@@ -186,6 +202,7 @@ mod tests {
             ("number of vCPUs", |l| l.vcpus = 0),
             ("number of vCPUs", |l| l.vcpus = MAX_VCPUS + 1),
             ("region", |l| l.region.size += 1),
+            ("region", |l| l.region.size = REGION_MAX + 0x1000),
             ("image", |l| l.image.base -= 0x1000),
             ("heap", |l| l.heap.base = u64::MAX - 0xFFF),
             ("heap", |l| l.heap.size = 0x2000),
@@ -199,6 +216,15 @@ mod tests {
             ("guest memory", |l| {
                 l.guest_memory[2].size = u64::MAX - 0xFFF
             }),
+            // Its last page would be mapped where the region is.
+            ("guest memory", |l| {
+                l.guest_memory[3] = range(GUEST_MAX - 0x1000, GUEST_MAX + 0x1000)
+            }),
+            ("guest's VMPL", |l| l.guest.vmpl = 0),
+            ("guest's VMPL", |l| l.guest.vmpl = 4),
+            // As a byte it would be 2.
+            ("guest's VMPL", |l| l.guest.vmpl = 0x102),
+            ("log port", |l| l.log_port = 0xFFF9),
             ("region", |l| {
                 l.guest_memory[3] = range(l.region.base - 0x1000, l.region.base + 0x1000)
             }),

@@ -9,7 +9,8 @@
 //!    there, not by what the hardware happens to refuse.
 //! 3. **One loop, no shared road.** Each CPU enters its vCPU and serves its exits; two vCPUs that do
 //!    different things meet at no lock and pay for no flush.
-//! 4. **Unsafe code lives in the cellar** (`cpu`, `memory`'s direct map and tables); the rooms above forbid it.
+//! 4. **Unsafe code lives in the cellar**: the processor, pages and how they change hands, the one way to the guest's
+//!    memory. What serves the guest forbids it (`docs/src/architecture.md` has the list, file by file).
 //!
 //! The rooms:
 //! * [`platform`]: the verbs that a platform supplies

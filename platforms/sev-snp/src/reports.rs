@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Carries messages to the firmware in the pages that are shared with the host for it: the first
 //! for the request, the second for the answer, the others for certificates.
+#![forbid(unsafe_code)]
 
 use parapet_snp::certificates;
 use parapet_snp::ghcb::{CertificatePages, Ghcb, GuestRequestStatus};

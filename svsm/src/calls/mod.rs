@@ -2,7 +2,7 @@
 //! Calls of the guest's: one file for each protocol, and this one, which finds the handler.
 //!
 //! A new protocol is a file (or a folder) with a `PROTOCOL`, declared here as every file is, and a line in
-//! `Protocols::ALL`. Its numbers and layouts are `svsm-abi`'s. A file without the line does not compile without a warning.
+//! `Protocols::ALL`. Its numbers and layouts are `svsm-abi`'s.
 //!
 //! A handler returns a result code, or an error that is one. It never trusts an argument, and what it
 //! read of the guest's memory it read once, through [`Call::view`].

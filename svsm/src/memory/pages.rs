@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A few pages of the pool's at once, for what does not fit in one.
+#![cfg_attr(not(test), forbid(unsafe_code))]
 
 use super::{PAGE, PageBox, Pool};
 

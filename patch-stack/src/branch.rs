@@ -135,11 +135,7 @@ impl Layer {
                 patch,
             });
         }
-        let sha256 = hash::of_parts(
-            patches
-                .iter()
-                .flat_map(|file| [file.name.as_bytes(), file.patch.bytes.as_slice()]),
-        );
+        let sha256 = digest(&patches);
         Ok(Self {
             name: entry.name.clone(),
             external: entry.message_id.is_some(),
@@ -169,6 +165,15 @@ impl Layer {
         strays.sort();
         strays
     }
+}
+
+/// The SHA-256 over the order and the bytes of `patches`.
+pub(crate) fn digest(patches: &[PatchFile]) -> String {
+    hash::of_parts(
+        patches
+            .iter()
+            .flat_map(|file| [file.name.as_bytes(), file.patch.bytes.as_slice()]),
+    )
 }
 
 /// All patches of the layers, in order.
@@ -217,14 +222,15 @@ pub fn apply_anew(mirror: &Mirror, base: BaseState, layers: Vec<Layer>) -> Resul
     })
 }
 
-/// Applies the layers to the base and writes the objects, up to the first patch that does not
-/// apply. No ref moves.
-///
-/// # Errors
-/// The mirror can't be read or written.
-pub fn make(mirror: &Mirror, start: Oid, layers: &[Layer]) -> Result<Outcome> {
+/// Applies `patches` to the commit `start` and writes the objects, up to the first patch that does
+/// not apply. No ref moves.
+pub(crate) fn make_of<'p>(
+    mirror: &Mirror,
+    start: Oid,
+    patches: impl IntoIterator<Item = &'p Patch>,
+) -> Result<Outcome> {
     let mut applier = Applier::new(&mirror.repository()?, tolerant())?;
-    let outcome = applier.series(start, patches(layers).map(|file| &file.patch))?;
+    let outcome = applier.series(start, patches)?;
     if let Some(last) = outcome.steps.last() {
         applier.keep(last.commit)?;
     }

@@ -31,13 +31,17 @@
 //! * [`branch`]: a base and layers of patch files, applied in memory
 //! * [`git`]: the git command line in an environment of its own
 //! * [`mirror`]: the bare repository with the bases, and where they come from
+//! * [`worktree`]: where a person works, and resolves conflicts
+//! * [`export`], [`format`]: commits back to patch files, and to mails
 //! * [`failure`], [`watch`]: what is told to people
 
 pub mod apply;
 pub mod branch;
 pub mod declare;
 pub mod diff;
+pub mod export;
 pub mod failure;
+pub mod format;
 pub mod git;
 pub mod hash;
 pub mod landed;
@@ -47,4 +51,7 @@ pub mod mirror;
 pub mod patch_id;
 pub mod rebase;
 pub mod series;
+#[cfg(test)]
+mod testing;
 pub mod watch;
+pub mod worktree;

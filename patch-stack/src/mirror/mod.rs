@@ -34,6 +34,7 @@ pub use self::origin::Origin;
 use crate::declare::Base;
 use crate::failure::{At as _, Failure, Kind, Result};
 use crate::git::{self, Git};
+use crate::lock::BaseLock;
 use crate::watch::{Silent, Watch};
 
 /// The mirror of a project.
@@ -69,6 +70,20 @@ impl BaseState {
             .iter()
             .find(|source| source.kind.describe() == self.origin.source)
             .is_none_or(|source| source.fixups == self.origin.fixup_names)
+    }
+
+    /// What `branches.lock` pins of it.
+    #[must_use]
+    pub fn to_lock(&self) -> BaseLock {
+        BaseLock {
+            kind: self.origin.kind.clone(),
+            source: self.origin.source.clone(),
+            sha256: self.origin.sha256.clone(),
+            commit: self.imported.to_string(),
+            tree: self.tree.to_string(),
+            fixups: self.origin.fixups.clone(),
+            start: self.start.to_string(),
+        }
     }
 }
 
@@ -115,6 +130,10 @@ impl Mirror {
         ] {
             git.output(&["config", key, value])?;
         }
+        // Worktrees have a configuration of their own, and are not bare (git-worktree(1),
+        // CONFIGURATION FILE).
+        git.output(&["config", "--file", "config.worktree", "core.bare", "true"])?;
+        git.output(&["config", "--file", "config", "--unset", "core.bare"])?;
         // Whole or not there.
         std::fs::rename(&fresh, &self.folder).at("making", &self.folder)?;
         Ok(())

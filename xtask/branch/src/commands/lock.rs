@@ -55,7 +55,7 @@ impl LockCommand {
                     same_base(pinned, &applied)?;
                     pinned.clone()
                 }
-                _ => base_lock(&applied),
+                _ => applied.base.to_lock(),
             };
             lock.bases.insert(key, base);
             lock.branches.insert(
@@ -93,19 +93,6 @@ pub(crate) fn same_base(pinned: &BaseLock, applied: &Applied) -> Result<()> {
     )
     .hint("`branch fetch --again` gets the pinned one, `branch lock --update` pins this one")
     .into())
-}
-
-fn base_lock(applied: &Applied) -> BaseLock {
-    let base = &applied.base;
-    BaseLock {
-        kind: base.origin.kind.clone(),
-        source: base.origin.source.clone(),
-        sha256: base.origin.sha256.clone(),
-        commit: base.imported.to_string(),
-        tree: base.tree.to_string(),
-        fixups: base.origin.fixups.clone(),
-        start: base.start.to_string(),
-    }
 }
 
 /// What is pinned of a branch that applies.

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Several files and refs, changed together: what is to be is written down first, and whoever
+//! comes after a crash finishes it. Until the journal has its name nothing has happened; from then
+//! on everything will.
+
+use std::path::{Path, PathBuf};
+
+use git2::Oid;
+use serde::{Deserialize, Serialize};
+
+use super::state::make_parent;
+use crate::failure::{At as _, Failure, Result};
+use crate::git::RefMove;
+use crate::lock::write_whole;
+use crate::mirror::Mirror;
+use crate::watch::Watch;
+
+/// What is to be.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Journal {
+    /// Files by absolute path; none for one that is to go.
+    files: Vec<(PathBuf, Option<Vec<u8>>)>,
+    /// Refs and where they are to be.
+    refs: Vec<(String, String)>,
+}
+
+impl Journal {
+    /// A file is to have this content. Files change in the order in which they are named.
+    pub(crate) fn write(&mut self, path: PathBuf, content: Vec<u8>) {
+        self.files.push((path, Some(content)));
+    }
+
+    /// A file is to go.
+    pub(crate) fn remove(&mut self, path: PathBuf) {
+        self.files.push((path, None));
+    }
+
+    /// A ref is to be there.
+    pub(crate) fn set_ref(&mut self, name: &str, to: Oid) {
+        self.refs.push((name.to_owned(), to.to_string()));
+    }
+
+    /// Makes it so.
+    pub(crate) fn carry_out(self, mirror: &Mirror, branch: &str, watch: &dyn Watch) -> Result<()> {
+        let file = place(mirror, branch);
+        make_parent(&file)?;
+        let bytes = serde_json::to_vec(&self).expect("paths and bytes become JSON");
+        watch.check()?;
+        write_whole(&file, &bytes)?;
+        self.finish(mirror, &file, watch)
+    }
+
+    fn finish(self, mirror: &Mirror, journal: &Path, watch: &dyn Watch) -> Result<()> {
+        for (path, content) in &self.files {
+            watch.check()?;
+            match content {
+                Some(content) => {
+                    make_parent(path)?;
+                    write_whole(path, content)?;
+                }
+                None => match std::fs::remove_file(path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
+                }
+                .at("removing", path)?,
+            }
+        }
+        watch.check()?;
+        let moves = self
+            .refs
+            .into_iter()
+            .map(|(name, to)| {
+                Ok(RefMove::Set {
+                    name,
+                    to: Oid::from_str(&to)?,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        if !moves.is_empty() {
+            mirror.git().move_refs(&moves)?;
+        }
+        watch.check()?;
+        std::fs::remove_file(journal).at("removing", journal)
+    }
+}
+
+/// Finishes what a run that was cut short has begun. Only while the mirror is locked.
+///
+/// # Errors
+/// A file or a ref can't be written.
+pub fn finish_interrupted(mirror: &Mirror, branch: &str, watch: &dyn Watch) -> Result<bool> {
+    let file = place(mirror, branch);
+    let bytes = match std::fs::read(&file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => {
+            return Err(Failure::failed(format!(
+                "reading {}: {error}",
+                file.display()
+            )));
+        }
+    };
+    let journal: Journal = serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::failed(format!("{} is damaged: {error}", file.display())))?;
+    journal.finish(mirror, &file, watch)?;
+    Ok(true)
+}
+
+/// Was a run cut short that has to be finished?
+#[must_use]
+pub fn is_interrupted(mirror: &Mirror, branch: &str) -> bool {
+    place(mirror, branch).exists()
+}
+
+fn place(mirror: &Mirror, branch: &str) -> PathBuf {
+    mirror
+        .root()
+        .join("journal")
+        .join(&mirror.project)
+        .join(format!("{branch}.json"))
+}

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Apply, and what follows a conflict: continue, skip, abort.
+
+use std::path::PathBuf;
+
+use git2::Oid;
+
+use super::desk::{Desk, Extent};
+use super::journal::finish_interrupted;
+use super::state::{Operation, State, applied_files};
+use crate::apply::{How, Outcome};
+use crate::branch::{self, Layer, PatchFile};
+use crate::declare::Project;
+use crate::failure::{At as _, Failure, Kind, Result};
+use crate::git::RefMove;
+use crate::mirror::{BaseState, Mirror};
+use crate::watch::Watch;
+
+/// A branch of a project that something is done to. The caller has locked the mirror.
+pub struct Job<'a> {
+    /// The mirror.
+    pub mirror: &'a Mirror,
+    /// The branch.
+    pub branch: &'a str,
+    /// The project.
+    pub project: &'a Project,
+    /// The base.
+    pub base: &'a BaseState,
+    /// The layers, as the files are.
+    pub layers: &'a [Layer],
+    /// Who watches.
+    pub watch: &'a dyn Watch,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// All patches are applied; how each was.
+    Whole(Vec<How>),
+    /// A person has to resolve a conflict in the worktree.
+    Conflict {
+        /// The patch's file name.
+        patch: String,
+        /// Why.
+        reason: String,
+        /// Paths with conflicts; empty if the patch could not even be tried.
+        paths: Vec<String>,
+    },
+    /// The operation was undone.
+    Aborted,
+}
+
+impl Job<'_> {
+    /// The branch's worktree.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        Desk::of(self.mirror, self.branch)
+    }
+
+    /// Its patches, in order, up to `upto`.
+    pub(crate) fn patches(&self, upto: Option<usize>) -> Vec<&PatchFile> {
+        branch::patches(self.layers)
+            .take(upto.unwrap_or(usize::MAX))
+            .collect()
+    }
+
+    /// Fails if an operation waits for a person.
+    pub(crate) fn require_idle(&self) -> Result<Option<State>> {
+        finish_interrupted(self.mirror, self.branch, self.watch)?;
+        let state = State::read(self.mirror, self.branch)?;
+        if let Some(operation) = state.as_ref().and_then(|state| state.operation.as_ref()) {
+            return Err(Failure::refused(format!(
+                "an {} of {} waits for a conflict to be resolved in {}",
+                operation.kind,
+                self.branch,
+                self.desk().folder().display()
+            ))
+            .hint("`branch continue`, `branch skip` or `branch abort`"));
+        }
+        Ok(state)
+    }
+}
+
+/// Applies the first `upto` patches, or all. The worktree has all of the tree if `full` is set.
+///
+/// # Errors
+/// [`Kind::Refused`] if work of a person's would be lost; nothing was touched then.
+pub fn apply(job: &Job<'_>, upto: Option<usize>, full: bool) -> Result<Done> {
+    let state = job.require_idle()?;
+    let desk = job.desk();
+    desk.require_replaceable()?;
+    job.watch.check()?;
+    let patches = job.patches(upto);
+    let outcome = branch::make_of(
+        job.mirror,
+        job.base.start,
+        patches.iter().map(|file| &file.patch),
+    )?;
+    job.watch.check()?;
+    let fresh = State {
+        base: job.base.name.clone(),
+        start: job.base.start.to_string(),
+        upto: upto.filter(|&count| count < branch::patches(job.layers).count()),
+        ..State::default()
+    };
+    let extent = if full {
+        Extent::Full
+    } else {
+        Extent::of(job.project, job.layers)
+    };
+    settle(job, &patches, &outcome, fresh, state, "apply", &extent)
+}
+
+/// Brings worktree, refs and state to where `outcome` ends, or starts a conflict session there.
+pub(crate) fn settle(
+    job: &Job<'_>,
+    patches: &[&PatchFile],
+    outcome: &Outcome,
+    mut fresh: State,
+    before: Option<State>,
+    kind: &str,
+    extent: &Extent,
+) -> Result<Done> {
+    let desk = job.desk();
+    let tip = outcome
+        .steps
+        .last()
+        .map_or(job.base.start, |step| step.commit);
+    let commits: Vec<_> = outcome
+        .steps
+        .iter()
+        .map(|step| Some(step.commit.to_string()))
+        .chain(std::iter::repeat(None))
+        .take(patches.len())
+        .collect();
+    fresh.files = applied_files(job.layers, &commits);
+    if fresh.files.len() < patches.len() {
+        return Err(Failure::failed("more patches than files"));
+    }
+    let Some(stop) = &outcome.stopped else {
+        desk.open_at(tip, extent)?;
+        job.watch.check()?;
+        let mut moves = vec![set(&desk.head_ref(), tip)];
+        if kind == "apply" {
+            moves.push(set(&desk.applied_ref(), tip));
+        }
+        // The state first: it says no more than the files do, and a run that ends here is
+        // repeated.
+        fresh.write(job.mirror, job.branch)?;
+        job.watch.check()?;
+        job.mirror.git().move_refs(&moves)?;
+        job.watch.check()?;
+        desk.follow()?;
+        return Ok(Done::Whole(
+            outcome.steps.iter().map(|step| step.how).collect(),
+        ));
+    };
+    fresh.operation = Some(Operation {
+        kind: kind.to_owned(),
+        before: job
+            .mirror
+            .find_ref(&desk.head_ref())?
+            .map(|id| id.to_string()),
+        state: before.map(Box::new),
+    });
+    desk.open_at(tip, extent)?;
+    job.watch.check()?;
+    fresh.write(job.mirror, job.branch)?;
+    job.watch.check()?;
+    let mails = write_mails(job, &patches[stop.index..])?;
+    let mut arguments = vec![
+        "am".to_owned(),
+        "--3way".to_owned(),
+        "--keep-non-patch".to_owned(),
+        "--committer-date-is-author-date".to_owned(),
+        "--no-gpg-sign".to_owned(),
+    ];
+    if job.project.keep_cr {
+        arguments.push("--keep-cr".to_owned());
+    }
+    arguments.extend(mails.iter().map(|file| file.display().to_string()));
+    let output = desk.git().try_output(&arguments)?;
+    after_am(
+        job,
+        &desk,
+        output.status.success(),
+        Some(stop.reason.to_string()),
+    )
+}
+
+fn set(name: &str, to: Oid) -> RefMove {
+    RefMove::Set {
+        name: name.to_owned(),
+        to,
+    }
+}
+
+/// The mails that `git am` is given: copies, so that a person may edit the patch files meanwhile.
+fn write_mails(job: &Job<'_>, patches: &[&PatchFile]) -> Result<Vec<PathBuf>> {
+    let folder = job
+        .mirror
+        .root()
+        .join("mails")
+        .join(&job.mirror.project)
+        .join(job.branch);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).at("making", &folder)?;
+    patches
+        .iter()
+        .enumerate()
+        .map(|(index, file)| {
+            let path = folder.join(format!("{:04}-{}", index + 1, file.name));
+            std::fs::write(&path, &file.patch.bytes).at("writing", &path)?;
+            Ok(path)
+        })
+        .collect()
+}
+
+/// What `git am` has come to: the next conflict, or the end.
+fn after_am(job: &Job<'_>, desk: &Desk, whole: bool, reason: Option<String>) -> Result<Done> {
+    let mut state = State::read(job.mirror, job.branch)?
+        .ok_or_else(|| Failure::failed("the state of the branch is gone"))?;
+    if !whole && desk.operation()? == Some("git am") {
+        let git = desk.git();
+        let paths = git.text(&["diff", "--name-only", "--diff-filter=U"])?;
+        let folder = PathBuf::from(git.text(&["rev-parse", "--absolute-git-dir"])?);
+        let number = |name: &str| -> usize {
+            std::fs::read_to_string(folder.join("rebase-apply").join(name))
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(0)
+        };
+        let files = &state.files;
+        let left = number("last").saturating_sub(number("next"));
+        let at = files.len().saturating_sub(left + 1);
+        let paths: Vec<_> = paths.lines().map(str::to_owned).collect();
+        return Ok(Done::Conflict {
+            patch: files
+                .get(at)
+                .map(|file| file.name.clone())
+                .unwrap_or_default(),
+            reason: reason.unwrap_or_else(|| {
+                if paths.is_empty() {
+                    "it does not apply, and there is nothing to merge from".to_owned()
+                } else {
+                    format!("merging leaves conflicts in {}", paths.join(", "))
+                }
+            }),
+            paths,
+        });
+    }
+    if !whole {
+        return Err(Failure::failed(
+            "git am failed, and left nothing to resolve",
+        ));
+    }
+    let head = desk.head()?;
+    state.operation = None;
+    state.write(job.mirror, job.branch)?;
+    job.watch.check()?;
+    job.mirror.git().move_refs(&[set(&desk.head_ref(), head)])?;
+    job.watch.check()?;
+    desk.follow()?;
+    let hows = state
+        .files
+        .iter()
+        .map(|file| match file.commit {
+            Some(_) => How::Exact,
+            None => How::ThreeWay,
+        })
+        .collect();
+    Ok(Done::Whole(hows))
+}
+
+/// What waits, or a refusal.
+fn waiting(job: &Job<'_>) -> Result<(State, Operation)> {
+    finish_interrupted(job.mirror, job.branch, job.watch)?;
+    let state = State::read(job.mirror, job.branch)?.unwrap_or_default();
+    match state.operation.clone() {
+        Some(operation) => Ok((state, operation)),
+        None => Err(Failure::refused(format!(
+            "no operation of {} waits to be continued",
+            job.branch
+        ))),
+    }
+}
+
+/// Goes on after a conflict was resolved and added.
+///
+/// # Errors
+/// [`Kind::Conflict`] if conflicts are left.
+pub fn go_on(job: &Job<'_>) -> Result<Done> {
+    waiting(job)?;
+    let desk = job.desk();
+    if desk.operation()? != Some("git am") {
+        // A person has finished it with git's own command.
+        return after_am(job, &desk, true, None);
+    }
+    let git = desk.git();
+    let unmerged = git.text(&["diff", "--name-only", "--diff-filter=U"])?;
+    if !unmerged.is_empty() {
+        return Err(Failure::new(
+            Kind::Conflict,
+            format!(
+                "conflicts are left in {}",
+                unmerged.lines().collect::<Vec<_>>().join(", ")
+            ),
+        )
+        .hint(format!(
+            "resolve them in {}, then `git add` them",
+            desk.folder().display()
+        )));
+    }
+    let staged = git.try_output(&["diff", "--cached", "--quiet"])?;
+    if staged.status.success() {
+        return Err(Failure::new(
+            Kind::Conflict,
+            "nothing is added, so the patch would become an empty commit",
+        )
+        .hint("`git add` the resolution, or `branch skip` if the patch is not needed any more"));
+    }
+    let output = git.try_output(&["am", "--continue"])?;
+    after_am(job, &desk, output.status.success(), None)
+}
+
+/// Leaves the patch out that conflicts, and goes on.
+///
+/// # Errors
+/// No operation waits.
+pub fn skip(job: &Job<'_>) -> Result<Done> {
+    waiting(job)?;
+    let desk = job.desk();
+    if desk.operation()? != Some("git am") {
+        return after_am(job, &desk, true, None);
+    }
+    let output = desk.git().try_output(&["am", "--skip"])?;
+    after_am(job, &desk, output.status.success(), None)
+}
+
+/// Undoes the operation: the branch is where it was before.
+///
+/// # Errors
+/// No operation waits.
+pub fn abort(job: &Job<'_>) -> Result<Done> {
+    let (_, operation) = waiting(job)?;
+    let desk = job.desk();
+    if desk.exists() {
+        if desk.operation()? == Some("git am") {
+            // Not `--abort`: it would go back to a commit that only the session knows.
+            desk.git().output(&["am", "--quit"])?;
+            desk.git().output(&["reset", "--quiet", "--hard"])?;
+        }
+        job.watch.check()?;
+        match &operation.before {
+            Some(before) => {
+                desk.git()
+                    .output(&["checkout", "--quiet", "--detach", before])?;
+                desk.follow()?;
+            }
+            None => desk.remove()?,
+        }
+    }
+    job.watch.check()?;
+    match operation.state {
+        Some(state) => state.write(job.mirror, job.branch)?,
+        None => State::forget(job.mirror, job.branch)?,
+    }
+    Ok(Done::Aborted)
+}
+
+/// Removes worktree, refs and what is remembered of a branch.
+///
+/// # Errors
+/// [`Kind::Refused`] if work of a person's would be lost, unless `force` is set.
+pub fn clean(mirror: &Mirror, branch: &str, force: bool, watch: &dyn Watch) -> Result<()> {
+    finish_interrupted(mirror, branch, watch)?;
+    let desk = Desk::of(mirror, branch);
+    if !force {
+        let state = State::read(mirror, branch)?;
+        if state.is_some_and(|state| state.operation.is_some()) {
+            return Err(Failure::refused(format!(
+                "an operation of {branch} waits for a conflict to be resolved"
+            ))
+            .hint("`branch abort`, or --force"));
+        }
+        desk.require_replaceable()?;
+    }
+    watch.check()?;
+    desk.remove()?;
+    watch.check()?;
+    let names = [desk.head_ref(), desk.applied_ref()];
+    let mut moves = Vec::new();
+    for name in names {
+        if mirror.find_ref(&name)?.is_some() {
+            moves.push(RefMove::Delete { name });
+        }
+    }
+    if !moves.is_empty() {
+        mirror.git().move_refs(&moves)?;
+    }
+    State::forget(mirror, branch)
+}

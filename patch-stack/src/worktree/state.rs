@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is remembered of a branch between commands: which files its commits came from, and an
+//! operation that waits for a person.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::branch::{self, Layer};
+use crate::failure::{At as _, Failure, Result};
+use crate::hash;
+use crate::lock::write_whole;
+use crate::mirror::Mirror;
+
+/// A branch between commands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The base that the commits are on.
+    pub base: String,
+    /// The commit where the series start.
+    pub start: String,
+    /// The patch files that were applied, in order.
+    pub files: Vec<Applied>,
+    /// How many patches were asked for, if not all.
+    pub upto: Option<usize>,
+    /// Files that a rebase has left out because the base has them.
+    pub dropped: Vec<String>,
+    /// What waits for a person.
+    pub operation: Option<Operation>,
+}
+
+/// A patch file that was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Its series.
+    pub series: String,
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its bytes then.
+    pub sha256: String,
+    /// The commit that was made of it; none if a person's hand was in it.
+    pub commit: Option<String>,
+}
+
+/// An operation that stopped at a conflict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// `apply` or `rebase`.
+    pub kind: String,
+    /// Where the branch was before; none if it was nowhere.
+    pub before: Option<String>,
+    /// The state before, for `abort`.
+    pub state: Option<Box<State>>,
+}
+
+impl State {
+    fn file(mirror: &Mirror, branch: &str) -> PathBuf {
+        mirror
+            .root()
+            .join("state")
+            .join(&mirror.project)
+            .join(format!("{branch}.json"))
+    }
+
+    /// Reads what is remembered of `branch`.
+    ///
+    /// # Errors
+    /// The file is there and can't be understood.
+    pub fn read(mirror: &Mirror, branch: &str) -> Result<Option<Self>> {
+        let file = Self::file(mirror, branch);
+        match std::fs::read(&file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+                Failure::failed(format!("{} is damaged: {error}", file.display()))
+                    .hint("the commits are in the worktree; `branch clean` starts over")
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::failed(format!(
+                "reading {}: {error}",
+                file.display()
+            ))),
+        }
+    }
+
+    /// Writes it, all of it or nothing.
+    pub(crate) fn write(&self, mirror: &Mirror, branch: &str) -> Result<()> {
+        let file = Self::file(mirror, branch);
+        make_parent(&file)?;
+        write_whole(&file, &self.to_bytes())
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("texts and numbers become JSON")
+    }
+
+    /// Where it is written, for a journal.
+    pub(crate) fn place(mirror: &Mirror, branch: &str) -> PathBuf {
+        Self::file(mirror, branch)
+    }
+
+    /// Forgets the branch.
+    pub(crate) fn forget(mirror: &Mirror, branch: &str) -> Result<()> {
+        let file = Self::file(mirror, branch);
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+        .at("removing", &file)
+    }
+
+    /// The branches of `mirror` that something is remembered of.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn all(mirror: &Mirror) -> Result<Vec<String>> {
+        let folder = mirror.root().join("state").join(&mirror.project);
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            return Ok(Vec::new());
+        };
+        let mut names: Vec<_> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                Some(name.strip_suffix(".json")?.to_owned())
+            })
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// What is remembered of the files of `layers`, of which `commits` were made, one for each.
+pub(crate) fn applied_files(layers: &[Layer], commits: &[Option<String>]) -> Vec<Applied> {
+    layers
+        .iter()
+        .flat_map(|layer| layer.patches.iter().map(move |file| (layer, file)))
+        .zip(commits)
+        .map(|((layer, file), commit)| Applied {
+            series: layer.name.clone(),
+            name: file.name.clone(),
+            sha256: hash::of_parts([file.patch.bytes.as_slice()]),
+            commit: commit.clone(),
+        })
+        .collect()
+}
+
+/// Fails if a patch file is not what was applied.
+pub(crate) fn require_same_files(state: &State, layers: &[Layer]) -> Result<()> {
+    let all: Vec<_> = branch::patches(layers).collect();
+    for known in &state.files {
+        let found = all.iter().find(|file| file.name == known.name);
+        let same =
+            found.is_some_and(|file| hash::of_parts([file.patch.bytes.as_slice()]) == known.sha256);
+        if !same {
+            let what = if found.is_some() {
+                "was changed by hand"
+            } else {
+                "is gone"
+            };
+            return Err(Failure::refused(format!(
+                "{} {what} since the branch was applied; an export would undo that",
+                found.map_or_else(
+                    || known.name.clone(),
+                    |file| file.path.display().to_string()
+                )
+            ))
+            .hint("put the file back, or `branch clean` and apply again"));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn make_parent(file: &Path) -> Result<()> {
+    match file.parent() {
+        Some(parent) => std::fs::create_dir_all(parent).at("making", parent),
+        None => Ok(()),
+    }
+}

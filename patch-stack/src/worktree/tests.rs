@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Apply, conflicts and what follows them, on a small project; and the same cut short anywhere.
+
+use super::*;
+use crate::apply::How;
+use crate::failure::Kind;
+use crate::testing::{CrashAt, Small, commit, lines, write};
+use crate::watch::Silent;
+
+/// The declared base becomes `name`.
+fn declare_base(small: &Small, name: &str) {
+    let file = small.path().join("branches.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    write(
+        &file,
+        &text.replace("base = \"v1\"", &format!("base = \"{name}\"")),
+    );
+}
+
+#[test]
+fn the_same_files_are_always_the_same_commits() {
+    let small = Small::new();
+    let done = small.apply().unwrap();
+    assert_eq!(done, Done::Whole(vec![How::Exact; 3]));
+    let tip = small.desk().head().unwrap();
+    let git = small.git();
+    assert_eq!(git.text(&["symbolic-ref", "HEAD"]).unwrap(), "refs/heads/b");
+    assert_eq!(git.text(&["status", "--porcelain"]).unwrap(), "");
+    assert_eq!(
+        git.text(&["log", "--format=%s", "-1"]).unwrap(),
+        "[TAG] a new file"
+    );
+    // Sparse: what no patch touches and nobody asked for is not there.
+    assert!(small.desk().folder().join("src/a").exists());
+    assert!(!small.desk().folder().join("other").exists());
+
+    let again = small.apply().unwrap();
+    assert_eq!(again, done);
+    assert_eq!(small.desk().head().unwrap(), tip);
+    let other = Small::new();
+    other.apply().unwrap();
+    assert_eq!(other.desk().head().unwrap(), tip);
+
+    // What `git am` makes of the same files, in a worktree of its own.
+    let folder = small.path().join("am");
+    let start = small.base("v1").start.to_string();
+    let shown = folder.display().to_string();
+    let mirror = small.mirror.git();
+    mirror
+        .output(&["worktree", "add", "--quiet", "--detach", &shown, &start])
+        .unwrap();
+    let files: Vec<_> = ["0001-a-five", "0002-a-fifteen", "0003-TAG-a-new-file"]
+        .map(|name| small.patch(&format!("{name}.patch")).display().to_string())
+        .into();
+    let mut arguments = vec![
+        "am".to_owned(),
+        "-3".to_owned(),
+        "--keep-non-patch".to_owned(),
+        "--committer-date-is-author-date".to_owned(),
+    ];
+    arguments.extend(files);
+    let git = crate::git::Git::worktree(&folder);
+    git.output(&arguments).unwrap();
+    assert_eq!(git.text(&["rev-parse", "HEAD"]).unwrap(), tip.to_string());
+}
+
+#[test]
+fn the_first_patches_alone() {
+    let small = Small::new();
+    small
+        .with(&Silent, |job, _| apply(job, Some(1), true))
+        .unwrap();
+    let git = small.git();
+    assert_eq!(git.text(&["log", "--format=%s", "-1"]).unwrap(), "a: five");
+    assert!(small.desk().folder().join("other/c").exists());
+    // And then all.
+    small.apply().unwrap();
+    assert!(!small.desk().folder().join("other/c").exists());
+}
+
+#[test]
+fn nothing_of_a_persons_is_lost() {
+    let small = Small::new();
+    small.apply().unwrap();
+    let file = small.desk().folder().join("src/a");
+    let old = std::fs::read_to_string(&file).unwrap();
+    write(&file, "by hand\n");
+    let before = small.picture();
+    let error = small.apply().unwrap_err();
+    assert_eq!(error.kind, Kind::Refused);
+    assert!(error.message.contains("not committed: M src/a"), "{error}");
+    assert_eq!(small.picture(), before);
+    let clean_up = || small.with(&Silent, |job, _| clean(job.mirror, "b", false, &Silent));
+    assert_eq!(clean_up().unwrap_err().kind, Kind::Refused);
+
+    write(&file, &(old + "more\n"));
+    commit(&small.git(), "more");
+    let error = small.apply().unwrap_err();
+    assert!(error.message.contains("not exported"), "{error}");
+    assert_eq!(clean_up().unwrap_err().kind, Kind::Refused);
+    // A commit on no branch at all.
+    let head = small.desk().head().unwrap().to_string();
+    small
+        .git()
+        .output(&["checkout", "--quiet", "--detach"])
+        .unwrap();
+    small
+        .mirror
+        .git()
+        .output(&["update-ref", "refs/heads/b", "refs/applied/b"])
+        .unwrap();
+    let error = small.apply().unwrap_err();
+    assert!(error.message.contains(&head), "{error}");
+
+    small
+        .with(&Silent, |job, _| clean(job.mirror, "b", true, &Silent))
+        .unwrap();
+    assert!(!small.desk().exists());
+    assert_eq!(State::read(&small.mirror, "b").unwrap(), None);
+    small.apply().unwrap();
+}
+
+#[test]
+fn a_conflict_is_an_ordinary_one_and_can_be_continued() {
+    let small = Small::new();
+    declare_base(&small, "v3");
+    let done = small.apply().unwrap();
+    let Done::Conflict { patch, paths, .. } = done else {
+        panic!("{done:?}");
+    };
+    assert_eq!(patch, "0001-a-five.patch");
+    assert_eq!(paths, ["src/a"]);
+    let file = small.desk().folder().join("src/a");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("<<<<<<<"));
+    assert_eq!(small.desk().operation().unwrap(), Some("git am"));
+    // Everything else waits.
+    let error = small.apply().unwrap_err();
+    assert!(error.message.contains("waits for a conflict"), "{error}");
+    assert_eq!(small.export().unwrap_err().kind, Kind::Refused);
+    // Continuing with the conflict there is refused, and loses nothing.
+    let go = || small.with(&Silent, |job, _| go_on(job));
+    let error = go().unwrap_err();
+    assert_eq!(error.kind, Kind::Conflict);
+    assert!(error.message.contains("left in src/a"), "{error}");
+    write(&file, &lines(&[(5, "both fives")]));
+    small.git().output(&["add", "src/a"]).unwrap();
+    let done = go().unwrap();
+    assert_eq!(done, Done::Whole(vec![How::ThreeWay; 3]));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, lines(&[(5, "both fives"), (15, "fifteen")]));
+    assert_eq!(
+        small.git().text(&["symbolic-ref", "HEAD"]).unwrap(),
+        "refs/heads/b"
+    );
+    assert_eq!(go().unwrap_err().kind, Kind::Refused);
+}
+
+#[test]
+fn a_conflict_can_be_finished_with_gits_own_command() {
+    let small = Small::new();
+    declare_base(&small, "v3");
+    small.apply().unwrap();
+    write(
+        &small.desk().folder().join("src/a"),
+        &lines(&[(5, "both fives")]),
+    );
+    small.git().output(&["add", "src/a"]).unwrap();
+    small.git().output(&["am", "--continue"]).unwrap();
+    let done = small.with(&Silent, |job, _| go_on(job)).unwrap();
+    assert!(matches!(done, Done::Whole(_)));
+    small.export().unwrap();
+}
+
+#[test]
+fn a_conflict_can_be_skipped_or_undone() {
+    let small = Small::new();
+    small.apply().unwrap();
+    let before = small.picture();
+    declare_base(&small, "v3");
+    // On v1 still: the declared base is another, and what was applied is replaced.
+    let on_v3 = |act: fn(&Job<'_>) -> crate::failure::Result<Done>| {
+        let _guard = small.mirror.lock(&Silent).unwrap();
+        let declared = small.declared();
+        let base = small.base("v3");
+        let layers = small.layers("v3").unwrap();
+        act(&Job {
+            mirror: &small.mirror,
+            branch: "b",
+            project: &declared.projects["p"],
+            base: &base,
+            layers: &layers,
+            watch: &Silent,
+        })
+    };
+    assert!(matches!(
+        on_v3(|job| apply(job, None, false)).unwrap(),
+        Done::Conflict { .. }
+    ));
+    assert_eq!(on_v3(abort).unwrap(), Done::Aborted);
+    declare_base(&small, "v1");
+    let text = std::fs::read_to_string(small.path().join("branches.toml")).unwrap();
+    write(
+        &small.path().join("branches.toml"),
+        &text.replace("base = \"v3\"", "base = \"v1\""),
+    );
+    assert_eq!(small.picture(), before);
+
+    assert!(matches!(
+        on_v3(|job| apply(job, None, false)).unwrap(),
+        Done::Conflict { .. }
+    ));
+    assert!(matches!(on_v3(skip).unwrap(), Done::Whole(_)));
+    let text = std::fs::read_to_string(small.desk().folder().join("src/a")).unwrap();
+    assert_eq!(text, lines(&[(5, "another five"), (15, "fifteen")]));
+}
+
+#[test]
+fn an_apply_that_is_cut_short_anywhere_ends_the_same_when_run_again() {
+    let whole = Small::new();
+    whole.apply().unwrap();
+    let strip = |small: &Small| {
+        small
+            .picture()
+            .replace(&small.path().display().to_string(), "")
+    };
+    let wanted = strip(&whole);
+    let mut crashes = 0;
+    for at in 0.. {
+        let small = Small::new();
+        let crashed = small.with(&CrashAt::new(at), |job, _| apply(job, None, false));
+        if crashed.is_ok() {
+            break;
+        }
+        crashes += 1;
+        small.apply().unwrap();
+        assert_eq!(strip(&small), wanted, "cut short at step {at}");
+    }
+    assert!(crashes >= 4, "{crashes}");
+}
+
+#[test]
+fn a_worktree_that_was_cut_short_is_made_anew() {
+    let small = Small::new();
+    small.apply().unwrap();
+    // As if killed before the checkout was whole.
+    let marker = small.path().join("cache/worktrees/p/.b.ready");
+    std::fs::remove_file(marker).unwrap();
+    std::fs::remove_file(small.desk().folder().join("src/a")).unwrap();
+    assert!(!small.desk().exists());
+    small.apply().unwrap();
+    assert!(small.desk().folder().join("src/a").exists());
+}

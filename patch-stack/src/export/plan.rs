@@ -282,8 +282,11 @@ impl Plan {
             .collect()
     }
 
-    /// What changes on disk: patch files first, then order files, then files that go.
-    pub(super) fn changes(&self, job: &Job<'_>) -> Result<Vec<Change>> {
+    /// What an export changes on disk: patch files first, then order files, then files that go.
+    ///
+    /// # Errors
+    /// An order file that can't be read.
+    pub fn changes(&self, job: &Job<'_>) -> Result<Vec<Change>> {
         let mut wanted: BTreeMap<PathBuf, Option<Vec<u8>>> = BTreeMap::new();
         let mut orders = Vec::new();
         for layer in job.layers.iter().filter(|layer| !layer.external) {

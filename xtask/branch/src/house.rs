@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use patch_stack::branch::{self, Applied, Layer};
 use patch_stack::declare::{Branch, Declaration, Part, Project};
+use patch_stack::export::Ground;
 use patch_stack::lock::Lock;
-use patch_stack::mirror::{Archive, Mirror};
+use patch_stack::mirror::{Archive, BaseState, Mirror};
 use patch_stack::watch::Watch;
+use patch_stack::worktree::{self, Desk, Job, State};
 
 use crate::cache::Cache;
 use crate::failure::{Failure, Status};
@@ -50,9 +52,10 @@ impl House {
                 .hint("docs/src/branches.md says what it declares")
                 .into());
         }
+        let root = Cache::open()?.folder("branches")?;
+        finish_interrupted(&root)?;
         let declared = Declaration::read(&file).map_err(patch_stack::failure::Failure::from)?;
         let lock = Lock::read(&folder.join("branches.lock"))?;
-        let root = Cache::open()?.folder("branches")?;
         Ok(Self {
             folder,
             root,
@@ -134,33 +137,122 @@ impl Place<'_> {
         self.house.mirror(&self.project.name)
     }
 
+    /// The worktree, whether it is there or not.
+    pub(crate) fn desk(&self) -> Result<Desk> {
+        Ok(Desk::of(&self.mirror()?, &self.branch.name))
+    }
+
     /// The layers, as the files are now.
     pub(crate) fn layers(&self) -> Result<Vec<Layer>> {
+        self.layers_for(&self.part.base)
+    }
+
+    /// The layers for the base `base`.
+    pub(crate) fn layers_for(&self, base: &str) -> Result<Vec<Layer>> {
         Ok(branch::read_layers(
             &self.house.folder,
             self.project,
             self.part,
-            &self.part.base,
+            base,
         )?)
+    }
+
+    /// Does something with the branch, on the base that is declared, while no other run may. The
+    /// mirror is locked meanwhile.
+    pub(crate) fn declared_job<T>(
+        &self,
+        act: impl FnOnce(&Job<'_>, &Ground<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.job_on(&self.part.base, None, act)
+    }
+
+    /// The same on the base that its commits are on: another one after a rebase.
+    pub(crate) fn current_job<T>(
+        &self,
+        series: Option<&str>,
+        act: impl FnOnce(&Job<'_>, &Ground<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let state = State::read(&self.mirror()?, &self.branch.name)?;
+        let base = state.map_or_else(|| self.part.base.clone(), |state| state.base);
+        self.job_on(&base, series, act)
+    }
+
+    fn job_on<T>(
+        &self,
+        base: &str,
+        series: Option<&str>,
+        act: impl FnOnce(&Job<'_>, &Ground<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mirror = self.mirror()?;
+        let watch = Shown::default();
+        let _guard = mirror.lock(&watch)?;
+        let base = self.base(&mirror, base)?;
+        let layers = self.layers_for(&base.name)?;
+        act(
+            &Job {
+                mirror: &mirror,
+                branch: &self.branch.name,
+                project: self.project,
+                base: &base,
+                layers: &layers,
+                watch: &watch,
+            },
+            &Ground {
+                folder: &self.house.folder,
+                declared: &self.house.declared,
+                lock: &self.house.lock,
+                series,
+            },
+        )
+    }
+
+    /// The base `name` as the mirror has it, with the fixups that are declared.
+    pub(crate) fn base(&self, mirror: &Mirror, name: &str) -> Result<BaseState> {
+        let base = mirror.base(name)?;
+        if self
+            .project
+            .bases
+            .get(name)
+            .is_some_and(|declared| !base.is_declared(declared))
+        {
+            return Err(Failure::new(
+                Status::Unavailable,
+                format!("{name} has other fixups declared than the mirror's has"),
+            )
+            .hint("`cargo xtask branch fetch` mends that")
+            .into());
+        }
+        Ok(base)
     }
 
     /// The branch applied in memory.
     pub(crate) fn applied(&self) -> Result<Applied> {
         let mirror = self.mirror()?;
-        let base = mirror.base(&self.part.base)?;
-        if !base.is_declared(&self.project.bases[&self.part.base]) {
-            return Err(Failure::new(
-                Status::Unavailable,
-                format!(
-                    "{} has other fixups declared than the mirror's has",
-                    base.name
-                ),
-            )
-            .hint("`cargo xtask branch fetch` mends that")
-            .into());
-        }
+        let base = self.base(&mirror, &self.part.base)?;
         Ok(branch::apply(&mirror, base, self.layers()?)?)
     }
+}
+
+/// Finishes exports that were cut short, before anything they write is read.
+fn finish_interrupted(root: &Path) -> Result<()> {
+    let Ok(projects) = std::fs::read_dir(root.join("journal")) else {
+        return Ok(());
+    };
+    for project in projects.flatten() {
+        for journal in std::fs::read_dir(project.path())?.flatten() {
+            let name = journal.file_name().to_string_lossy().into_owned();
+            let Some(branch) = name.strip_suffix(".json") else {
+                continue;
+            };
+            let mirror = Mirror::open(root, &project.file_name().to_string_lossy())?;
+            let watch = Shown::default();
+            let _guard = mirror.lock(&watch)?;
+            if worktree::finish_interrupted(&mirror, branch, &watch)? {
+                eprintln!("an export of {branch} that was cut short is finished now");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Shows steps on standard error, and stops when a signal asks to.

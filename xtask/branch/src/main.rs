@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{apply, fetch, list, lock, status, verify};
+use crate::commands::{apply, clean, edit, export, fetch, list, lock, resume, status, verify};
 use crate::failure::Status;
 use crate::house::House;
 
@@ -69,6 +69,18 @@ enum BranchCommand {
     Verify(verify::Verify),
     #[command(about = apply::ABOUT, long_about = apply::LONG_ABOUT, after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
+    #[command(about = resume::ABOUT_CONTINUE, after_help = resume::EXAMPLES)]
+    Continue(resume::Resume),
+    #[command(about = resume::ABOUT_SKIP, after_help = resume::EXAMPLES)]
+    Skip(resume::Resume),
+    #[command(about = resume::ABOUT_ABORT, after_help = resume::EXAMPLES)]
+    Abort(resume::Resume),
+    #[command(about = edit::ABOUT, long_about = edit::LONG_ABOUT, after_help = edit::EXAMPLES)]
+    Edit(edit::Edit),
+    #[command(about = export::ABOUT, long_about = export::LONG_ABOUT, after_help = export::EXAMPLES)]
+    Export(export::Export),
+    #[command(about = clean::ABOUT, long_about = clean::LONG_ABOUT, after_help = clean::EXAMPLES)]
+    Clean(clean::Clean),
 }
 
 fn main() -> ExitCode {
@@ -104,5 +116,11 @@ fn start() -> Result<Status> {
         BranchCommand::Lock(command) => command.run(&house),
         BranchCommand::Verify(command) => command.run(&house),
         BranchCommand::Apply(command) => command.run(&house),
+        BranchCommand::Continue(command) => command.run(&house, resume::CONTINUE),
+        BranchCommand::Skip(command) => command.run(&house, resume::SKIP),
+        BranchCommand::Abort(command) => command.run(&house, resume::ABORT),
+        BranchCommand::Edit(command) => command.run(&house),
+        BranchCommand::Export(command) => command.run(&house),
+        BranchCommand::Clean(command) => command.run(&house),
     }
 }

@@ -5,10 +5,11 @@ use anyhow::Result;
 use clap::Args;
 use patch_stack::apply::How;
 use patch_stack::branch::{Applied, Standing};
+use patch_stack::worktree::{self, Done, Job};
 use serde_json::{Value, json};
 
 use crate::failure::Status;
-use crate::house::House;
+use crate::house::{House, Place};
 
 pub(crate) const ABOUT: &str = "Apply a branch's patch files to its base";
 pub(crate) const LONG_ABOUT: &str = "\
@@ -40,6 +41,14 @@ pub(crate) struct Apply {
     #[arg(long)]
     dry_run: bool,
 
+    /// The first N patches only
+    #[arg(long, value_name = "N")]
+    upto: Option<usize>,
+
+    /// A worktree of the whole tree, not only of the folders that matter
+    #[arg(long)]
+    full: bool,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -48,14 +57,92 @@ pub(crate) struct Apply {
 impl Apply {
     pub(crate) fn run(self, house: &House) -> Result<Status> {
         let place = house.place(&self.branch, self.project.as_deref())?;
-        let applied = place.applied()?;
-        if self.json {
-            println!("{:#}", to_json(&applied));
-        } else {
-            tell(&applied);
+        if self.dry_run {
+            let applied = place.applied()?;
+            if self.json {
+                println!("{:#}", to_json(&applied));
+            } else {
+                tell(&applied);
+            }
+            return Ok(status_of(&applied.standing()));
         }
-        Ok(status_of(&applied.standing()))
+        apply_for_real(&place, self.upto, self.full, self.json)
     }
+}
+
+/// Applies into the worktree and says what came of it.
+pub(crate) fn apply_for_real(
+    place: &Place<'_>,
+    upto: Option<usize>,
+    full: bool,
+    json: bool,
+) -> Result<Status> {
+    place.declared_job(|job, _| {
+        let done = worktree::apply(job, upto, full)?;
+        Ok(tell_done(job, &done, json))
+    })
+}
+
+/// Says what an operation in the worktree has come to.
+pub(crate) fn tell_done(job: &Job<'_>, done: &Done, json: bool) -> Status {
+    let folder = job.desk().folder().display().to_string();
+    let status = match done {
+        Done::Whole(hows) if hows.iter().any(|how| *how != How::Exact) => Status::NeedsRefresh,
+        Done::Whole(_) | Done::Aborted => Status::Good,
+        Done::Conflict { .. } => Status::Conflict,
+    };
+    if json {
+        let value = match done {
+            Done::Whole(hows) => json!({
+                "result": "applied",
+                "how": hows.iter().map(|one| how(*one)).collect::<Vec<_>>(),
+                "worktree": folder,
+            }),
+            Done::Conflict {
+                patch,
+                reason,
+                paths,
+            } => json!({
+                "result": "conflict",
+                "patch": patch,
+                "reason": reason,
+                "paths": paths,
+                "worktree": folder,
+            }),
+            Done::Aborted => json!({ "result": "aborted" }),
+        };
+        println!("{value:#}");
+        return status;
+    }
+    match done {
+        Done::Whole(hows) => {
+            let moved = hows.iter().filter(|how| **how != How::Exact).count();
+            println!("{} patches of {} are in {folder}", hows.len(), job.branch);
+            if moved > 0 {
+                println!(
+                    "{moved} of them did not apply as they are written; \
+                     `cargo xtask branch export {}` writes them anew",
+                    job.branch
+                );
+            }
+        }
+        Done::Conflict {
+            patch,
+            reason,
+            paths,
+        } => {
+            println!("CONFLICT in {patch}: {reason}");
+            println!("  worktree: {folder}");
+            if paths.is_empty() {
+                println!("  make the change by hand there, `git add` it, then");
+            } else {
+                println!("  resolve {}, `git add`, then", paths.join(", "));
+            }
+            println!("  cargo xtask branch continue | skip | abort");
+        }
+        Done::Aborted => println!("{} is where it was before", job.branch),
+    }
+    status
 }
 
 /// The status that a branch's standing ends a command with.

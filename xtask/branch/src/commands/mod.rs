@@ -2,9 +2,13 @@
 //! The commands, one file each, named as the user types them: help text, arguments, action.
 
 pub(crate) mod apply;
+pub(crate) mod clean;
+pub(crate) mod edit;
+pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod list;
 pub(crate) mod lock;
+pub(crate) mod resume;
 pub(crate) mod status;
 pub(crate) mod verify;
 

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `branch clean`: worktrees and builds away, work kept.
+
+use anyhow::Result;
+use clap::Args;
+use patch_stack::worktree;
+
+use crate::failure::Status;
+use crate::house::{House, Shown};
+
+pub(crate) const ABOUT: &str = "Remove a branch's worktree and builds";
+pub(crate) const LONG_ABOUT: &str = "\
+Remove a branch's worktree, its builds and what is remembered of it. The patch files and the mirror
+stay. Refused if there is work that was not exported, unless --force says to drop it.";
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  cargo xtask branch clean planes
+  cargo xtask branch clean planes --force    drops commits that were not exported";
+
+/// Cleans.
+#[derive(Debug, Args)]
+pub(crate) struct Clean {
+    /// The branch [default: all]
+    #[arg(value_name = "BRANCH")]
+    branch: Option<String>,
+
+    /// Drop work that was not exported
+    #[arg(long, requires = "branch")]
+    force: bool,
+}
+
+impl Clean {
+    pub(crate) fn run(self, house: &House) -> Result<Status> {
+        for place in house.places(self.branch.as_deref())? {
+            let mirror = place.mirror()?;
+            let watch = Shown::default();
+            let _guard = mirror.lock(&watch)?;
+            worktree::clean(&mirror, &place.branch.name, self.force, &watch)?;
+            for folder in ["build", "mails"] {
+                let folder = house
+                    .root
+                    .join(folder)
+                    .join(&place.project.name)
+                    .join(&place.branch.name);
+                if folder.exists() {
+                    std::fs::remove_dir_all(&folder)?;
+                }
+            }
+            println!("{} is clean", place.title());
+        }
+        Ok(Status::Good)
+    }
+}

@@ -46,7 +46,7 @@ pub struct Control {
     pub tsc_offset: u64,
     /// Address space identifier; not 0.
     pub asid: u32,
-    /// 0 keeps translations, 1 flushes all, 3 those of this guest.
+    /// [`tlb_control`].
     pub tlb_control: u32,
     /// [`vintr`].
     pub vintr: u64,
@@ -237,6 +237,14 @@ pub mod intercept2 {
     pub const MONITOR: u32 = 1 << 10;
     pub const MWAIT: u32 = 1 << 11;
     pub const XSETBV: u32 = 1 << 13;
+}
+
+/// Values of [`Control::tlb_control`] (24593, 15.16.2).
+pub mod tlb_control {
+    /// Every translation, the host's included.
+    pub const ALL: u32 = 1;
+    /// Those of the guest's address space; where CPUID has FlushByAsid.
+    pub const THIS_ASID: u32 = 3;
 }
 
 /// Bits of [`Control::vintr`] and of a VMSA's `vintr_ctrl`.

@@ -3,11 +3,12 @@
 
 use core::ops::{Deref, DerefMut};
 
-use emulator::vmcb::{Vmcb, intercept1, intercept2, vintr};
+use emulator::vmcb::{Vmcb, intercept1, intercept2, tlb_control, vintr};
 use snp_defs::exit;
 
 use super::maps::Maps;
 use crate::host::heap::LOW;
+use crate::host::instructions;
 
 /// A VMCB in a page of its own.
 pub(crate) struct Block(&'static mut Vmcb);
@@ -15,7 +16,10 @@ pub(crate) struct Block(&'static mut Vmcb);
 impl Block {
     /// A block that intercepts what the host of an SNP guest intercepts, as KVM does for SEV-ES
     /// guests: their kernels are known to live with it.
-    pub(crate) fn new(maps: &Maps) -> Self {
+    ///
+    /// `vmpl` is the level that it runs: each has its own nested tables, and so an address space
+    /// of its own.
+    pub(crate) fn new(maps: &Maps, vmpl: u8) -> Self {
         let address = LOW.allocate(4096, 4096);
         // SAFETY: a fresh, zeroed page, never freed and handed out once; zeros are a valid VMCB.
         let vmcb = unsafe { &mut *(address as *mut Vmcb) };
@@ -53,7 +57,8 @@ impl Block {
             | intercept2::XSETBV;
         control.iopm_base = maps.io;
         control.msrpm_base = maps.msr;
-        control.asid = 1;
+        control.asid = 1 + u32::from(vmpl);
+        control.tlb_control = flush();
         control.vintr = vintr::MASKING;
         control.nested_control = 1;
         Self(vmcb)
@@ -62,6 +67,19 @@ impl Block {
     /// Host-physical address of the block.
     pub(crate) fn address(&self) -> u64 {
         &raw const *self.0 as u64
+    }
+}
+
+/// What VMRUN flushes. Translations live until the next exit and no longer: what the emulator
+/// takes away is gone for a vCPU that has been out of its guest since. QEMU's own translations
+/// never outlive a VMRUN; a processor that tags them with the ASID has to be told (24593, 15.16.2).
+fn flush() -> u32 {
+    /// CPUID 0x8000_000A EDX: FlushByAsid.
+    const FLUSH_BY_ASID: u32 = 1 << 6;
+    if instructions::cpuid(0x8000_000A, 0)[3] & FLUSH_BY_ASID != 0 {
+        tlb_control::THIS_ASID
+    } else {
+        tlb_control::ALL
     }
 }
 

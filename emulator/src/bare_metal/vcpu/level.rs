@@ -55,7 +55,7 @@ impl Level {
     pub(super) fn new(machine: &'static Machine, shared: &'static Shared, vmpl: u8) -> Self {
         Self {
             vmpl,
-            block: Block::new(&machine.maps),
+            block: Block::new(&machine.maps, vmpl),
             gprs: Gprs::default(),
             ghcb: ghcb::Level::default(),
             lapic: Lapic::new(&shared.levels[usize::from(vmpl)].posted, shared.index == 0),

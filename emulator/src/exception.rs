@@ -28,7 +28,14 @@ const RFLAGS_IF: u64 = 1 << 9;
 const RFLAGS_NT: u64 = 1 << 14;
 const RFLAGS_RF: u64 = 1 << 16;
 const RFLAGS_VM: u64 = 1 << 17;
-/// CS.L in the form of [`Segment::attributes`].
+// Bits of [`Segment::attributes`].
+/// A data segment's.
+const ATTRIBUTE_WRITABLE: u16 = 1 << 1;
+const ATTRIBUTE_CODE: u16 = 1 << 3;
+/// Code or data, not the system's.
+const ATTRIBUTE_USER: u16 = 1 << 4;
+const ATTRIBUTE_PRESENT: u16 = 1 << 7;
+/// Of a code segment: 64-bit.
 const ATTRIBUTE_LONG: u16 = 1 << 9;
 const ATTRIBUTE_BIG: u16 = 1 << 10;
 const ATTRIBUTE_GRANULARITY: u16 = 1 << 11;
@@ -100,13 +107,9 @@ fn gate_address(save: &Save, vector: u8, size: u64) -> Option<u64> {
     (offset + size - 1 <= u64::from(save.idtr.limit)).then(|| save.idtr.base.wrapping_add(offset))
 }
 
-/// Reads the descriptor of a code segment and its DPL.
-fn code_segment(
-    save: &Save,
-    memory: &impl LinearMemory,
-    selector: u16,
-) -> Result<(Segment, u8), Undeliverable> {
-    const BAD: Undeliverable = Undeliverable::CodeSegment;
+/// The segment that `selector` names, from the GDT or the LDT, and its DPL. `None` if there is no
+/// such descriptor, it is not present, or it is a system segment's.
+fn descriptor(save: &Save, memory: &impl LinearMemory, selector: u16) -> Option<(Segment, u8)> {
     let (base, limit) = if selector & 4 != 0 {
         (save.ldtr.base, save.ldtr.limit)
     } else {
@@ -114,13 +117,12 @@ fn code_segment(
     };
     let offset = u32::from(selector & !7);
     if offset == 0 && selector & 4 == 0 || offset + 7 > limit {
-        return Err(BAD);
+        return None;
     }
-    let descriptor = read_u64(memory, base.wrapping_add(u64::from(offset))).ok_or(BAD)?;
+    let descriptor = read_u64(memory, base.wrapping_add(u64::from(offset)))?;
     let attributes = ((descriptor >> 40) & 0xFF | (descriptor >> 44) & 0xF00) as u16;
-    // Present, not a system segment, code.
-    if attributes & 0x98 != 0x98 {
-        return Err(BAD);
+    if attributes & (ATTRIBUTE_PRESENT | ATTRIBUTE_USER) != (ATTRIBUTE_PRESENT | ATTRIBUTE_USER) {
+        return None;
     }
     let dpl = ((attributes >> 5) & 3) as u8;
     let raw_limit = ((descriptor & 0xFFFF) | (descriptor >> 32) & 0xF_0000) as u32;
@@ -134,7 +136,42 @@ fn code_segment(
         },
         base: (descriptor >> 16) & 0xFF_FFFF | (descriptor >> 32) & 0xFF00_0000,
     };
-    Ok((segment, dpl))
+    Some((segment, dpl))
+}
+
+/// The handler's code segment and its DPL.
+fn code_segment(
+    save: &Save,
+    memory: &impl LinearMemory,
+    selector: u16,
+) -> Result<(Segment, u8), Undeliverable> {
+    descriptor(save, memory, selector)
+        .filter(|(segment, _)| segment.attributes & ATTRIBUTE_CODE != 0)
+        .ok_or(Undeliverable::CodeSegment)
+}
+
+/// The stack of a handler at `cpl` in protected mode: SS and ESP out of the 32-bit TSS
+/// (24593, 12.2.5 and 8.7.3).
+fn stack_32(
+    save: &Save,
+    memory: &impl LinearMemory,
+    cpl: u8,
+) -> Result<(Segment, u32), Undeliverable> {
+    const NO_STACK: Undeliverable = Undeliverable::TaskState;
+    // ESP0 at 4, SS0 at 8; eight bytes a level.
+    let offset = 4 + 8 * u64::from(cpl);
+    if offset + 7 > u64::from(save.tr.limit) {
+        return Err(NO_STACK);
+    }
+    let pointer = read_u64(memory, save.tr.base.wrapping_add(offset)).ok_or(NO_STACK)?;
+    let selector = (pointer >> 32) as u16;
+    let (segment, dpl) = descriptor(save, memory, selector).ok_or(NO_STACK)?;
+    let writable_data =
+        segment.attributes & (ATTRIBUTE_CODE | ATTRIBUTE_WRITABLE) == ATTRIBUTE_WRITABLE;
+    if !writable_data || dpl != cpl || selector & 3 != u16::from(cpl) {
+        return Err(NO_STACK);
+    }
+    Ok((segment, pointer as u32))
 }
 
 /// CPL at which the handler runs. Conforming segments keep the CPL.
@@ -244,208 +281,46 @@ fn deliver_32(
     let handler = gate & 0xFFFF | (gate >> 32) & 0xFFFF_0000;
     let (code, dpl) = code_segment(save, memory, (gate >> 16) as u16)?;
     let cpl = handler_cpl(save, &code, dpl)?;
-    // A switch of privilege in 32-bit mode: no SNP guest has 32-bit user space before it has a
-    // 64-bit kernel, so it is refused rather than guessed.
-    if cpl != save.cpl {
-        return Err(Undeliverable::TaskState);
-    }
+    let switched = if cpl == save.cpl {
+        None
+    } else {
+        Some(stack_32(save, memory, cpl)?)
+    };
+    let (stack, top) = switched
+        .as_ref()
+        .map_or((&save.ss, save.rsp as u32), |(stack, top)| (stack, *top));
     let frame = [
         error_code,
         save.rip as u32,
         u32::from(save.cs.selector),
         save.rflags as u32,
+        save.rsp as u32,
+        u32::from(save.ss.selector),
     ];
-    let big = save.ss.attributes & ATTRIBUTE_BIG != 0;
-    let esp = (save.rsp as u32).wrapping_sub(size_of_val(&frame) as u32);
+    // The last two only where the stack changes.
+    let frame = &frame[..if switched.is_some() { 6 } else { 4 }];
+    let big = stack.attributes & ATTRIBUTE_BIG != 0;
+    let esp = top.wrapping_sub(size_of_val(frame) as u32);
     let offset = if big { esp } else { esp & 0xFFFF };
-    let linear = (save.ss.base as u32).wrapping_add(offset);
-    let mut bytes = [0; 16];
+    let linear = (stack.base as u32).wrapping_add(offset);
+    let mut bytes = [0; 24];
     for (slot, value) in bytes.chunks_exact_mut(4).zip(frame) {
         slot.copy_from_slice(&value.to_le_bytes());
     }
-    if !memory.write(u64::from(linear), &bytes) {
+    if !memory.write(u64::from(linear), &bytes[..size_of_val(frame)]) {
         return Err(Undeliverable::Stack(u64::from(linear)));
     }
     let rsp = if big {
         u64::from(esp)
     } else {
-        save.rsp & !0xFFFF | u64::from(offset)
+        u64::from(top & !0xFFFF | offset)
     };
+    if let Some((stack, _)) = switched {
+        save.ss = stack;
+    }
     enter(save, code, cpl, handler, rsp, kind == 0xE);
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::RefCell;
-    use std::vec;
-    use std::vec::Vec;
-    use zerocopy::FromZeros;
-
-    const IDT: u64 = 0x1000;
-    const GDT: u64 = 0x3000;
-    const TSS: u64 = 0x4000;
-    const HANDLER: u64 = 0xFFFF_FFFF_8123_4560;
-
-    struct Memory(RefCell<Vec<u8>>);
-
-    impl Memory {
-        fn put(&self, at: u64, value: u64) {
-            self.write(at, &value.to_le_bytes());
-        }
-
-        fn get(&self, at: u64) -> u64 {
-            read_u64(self, at).unwrap()
-        }
-    }
-
-    impl LinearMemory for Memory {
-        fn read(&self, linear: u64, into: &mut [u8]) -> bool {
-            let start = linear as usize;
-            match self.0.borrow().get(start..start + into.len()) {
-                Some(bytes) => {
-                    into.copy_from_slice(bytes);
-                    true
-                }
-                None => false,
-            }
-        }
-
-        fn write(&self, linear: u64, from: &[u8]) -> bool {
-            let start = linear as usize;
-            match self.0.borrow_mut().get_mut(start..start + from.len()) {
-                Some(bytes) => {
-                    bytes.copy_from_slice(from);
-                    true
-                }
-                None => false,
-            }
-        }
-    }
-
-    fn gate(selector: u64, kind: u64, ist: u64) -> (u64, u64) {
-        let low = HANDLER & 0xFFFF
-            | selector << 16
-            | ist << 32
-            | (0x80 | kind) << 40
-            | (HANDLER >> 16 & 0xFFFF) << 48;
-        (low, HANDLER >> 32)
-    }
-
-    fn machine(kind: u64, ist: u64) -> (Save, Memory) {
-        let memory = Memory(RefCell::new(vec![0; 0x10000]));
-        let (low, high) = gate(8, kind, ist);
-        memory.put(IDT + 29 * 16, low);
-        memory.put(IDT + 29 * 16 + 8, high);
-        memory.put(GDT + 8, 0x00AF_9B00_0000_FFFF);
-        memory.put(TSS + 4, 0x8000);
-        memory.put(TSS + 0x24 + 8, 0x9008);
-        let mut save = Save::new_zeroed();
-        save.cr0 = 0x8000_0001;
-        save.efer = EFER_LMA;
-        save.idtr.base = IDT;
-        save.idtr.limit = 0xFFF;
-        save.gdtr.base = GDT;
-        save.gdtr.limit = 0x3F;
-        save.tr.base = TSS;
-        save.tr.limit = 0x67;
-        save.cs.selector = 0x33;
-        save.ss.selector = 0x2B;
-        save.rip = 0x40_1234;
-        save.rsp = 0x7777;
-        save.rflags = 0x202 | RFLAGS_TF | RFLAGS_RF;
-        save.cpl = 3;
-        (save, memory)
-    }
-
-    #[test]
-    fn from_user_mode_over_rsp0() {
-        let (mut save, memory) = machine(0xE, 0);
-        deliver(&mut save, &memory, VC, 0x72).unwrap();
-        assert_eq!(save.rsp, 0x8000 - 48);
-        assert_eq!(memory.get(save.rsp), 0x72);
-        assert_eq!(memory.get(save.rsp + 8), 0x40_1234);
-        assert_eq!(memory.get(save.rsp + 16), 0x33);
-        assert_eq!(memory.get(save.rsp + 24), 0x202 | RFLAGS_TF | RFLAGS_RF);
-        assert_eq!(memory.get(save.rsp + 32), 0x7777);
-        assert_eq!(memory.get(save.rsp + 40), 0x2B);
-        assert_eq!(save.rip, HANDLER);
-        assert_eq!((save.cpl, save.cs.selector, save.ss.selector), (0, 8, 0));
-        assert_eq!(save.rflags, 2);
-    }
-
-    #[test]
-    fn over_ist_and_aligned() {
-        let (mut save, memory) = machine(0xE, 2);
-        save.cpl = 0;
-        deliver(&mut save, &memory, VC, 0x7B).unwrap();
-        assert_eq!(save.rsp, 0x9000 - 48);
-        // Same privilege: SS stays.
-        assert_eq!(save.ss.selector, 0x2B);
-    }
-
-    #[test]
-    fn same_stack_and_trap_gate() {
-        let (mut save, memory) = machine(0xF, 0);
-        save.cpl = 0;
-        deliver(&mut save, &memory, VC, 1).unwrap();
-        assert_eq!(save.rsp, 0x7770 - 48);
-        assert_eq!(save.rflags, 0x202);
-    }
-
-    #[test]
-    fn refusals_change_nothing() {
-        let (save, memory) = machine(0xE, 0);
-        let try_with = |change: &dyn Fn(&mut Save)| {
-            let mut changed = save.clone();
-            change(&mut changed);
-            let before = changed.rip;
-            let result = deliver(&mut changed, &memory, VC, 0);
-            assert_eq!(changed.rip, before);
-            result
-        };
-        assert_eq!(try_with(&|s| s.cr0 = 0), Err(Undeliverable::Mode));
-        assert_eq!(
-            try_with(&|s| s.idtr.limit = 29 * 16),
-            Err(Undeliverable::Gate)
-        );
-        assert_eq!(
-            try_with(&|s| s.gdtr.limit = 7),
-            Err(Undeliverable::CodeSegment)
-        );
-        assert_eq!(try_with(&|s| s.tr.limit = 4), Err(Undeliverable::TaskState));
-        memory.put(TSS + 4, 0x10_0000);
-        assert_eq!(try_with(&|_| ()), Err(Undeliverable::Stack(0x10_0000 - 48)));
-    }
-
-    #[test]
-    fn protected_mode() {
-        let memory = Memory(RefCell::new(vec![0; 0x10000]));
-        let low = 0x5678 | 0x10 << 16 | 0x8E << 40 | 0x1234 << 48;
-        memory.put(IDT + 29 * 8, low);
-        memory.put(GDT + 0x10, 0x00CF_9B00_0000_FFFF);
-        let mut save = Save::new_zeroed();
-        save.cr0 = 1;
-        save.idtr = Segment {
-            base: IDT,
-            limit: 0x7FF,
-            ..Segment::default()
-        };
-        save.gdtr = Segment {
-            base: GDT,
-            limit: 0x3F,
-            ..Segment::default()
-        };
-        save.ss.attributes = 0xC93;
-        save.cs.selector = 0x10;
-        save.rip = 0xABCD;
-        save.rsp = 0x7000;
-        save.rflags = 0x202;
-        deliver(&mut save, &memory, VC, 0x72).unwrap();
-        assert_eq!((save.rip, save.rsp), (0x1234_5678, 0x6FF0));
-        assert_eq!(memory.get(0x6FF0), 0x72 | 0xABCD << 32);
-        assert_eq!(memory.get(0x6FF8), 0x10 | 0x202 << 32);
-        assert_eq!(save.cs.limit, u32::MAX);
-    }
-}
+mod tests;

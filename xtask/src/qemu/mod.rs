@@ -21,6 +21,8 @@ const OLDEST: (u64, u64) = (7, 2);
 const FEATURES: [&str; 3] = ["svm", "npt", "la57"];
 const INSTALL: &str =
     "install it (Debian, Ubuntu: apt-get install qemu-system-x86), or name one with --qemu FILE";
+const NEWER: &str =
+    "Debian 12 and Ubuntu 24.04 have a newer one; --qemu FILE names one that you built";
 /// Names the QEMU for all commands, those without `--qemu` among them.
 const VARIABLE: &str = "PARAPET_QEMU";
 
@@ -63,7 +65,7 @@ impl Qemu {
                 "{shown} is QEMU {text}, and {}.{} is the oldest that works",
                 OLDEST.0, OLDEST.1
             ))
-            .hint(INSTALL)
+            .hint(NEWER)
             .into());
         }
         if let Some(missing) = FEATURES

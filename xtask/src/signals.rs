@@ -43,7 +43,13 @@ pub(crate) fn check() -> Result<(), Interrupted> {
 
 /// Waits for a child, and ends it when the tool has to stop.
 pub(crate) fn wait(child: &mut Child) -> Result<ExitStatus> {
+    wait_meanwhile(child, || {})
+}
+
+/// The same, with something to do meanwhile, again and again.
+pub(crate) fn wait_meanwhile(child: &mut Child, mut meanwhile: impl FnMut()) -> Result<ExitStatus> {
     loop {
+        meanwhile();
         if let Some(status) = child.try_wait()? {
             check()?;
             return Ok(status);

@@ -7,13 +7,15 @@
 //! suites, for a machine that runs another distribution.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::cache::{self, Cache};
 use crate::failure::{Failure, Status};
+use crate::signals;
 
 /// A package as the archive's signed index describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,26 +114,30 @@ impl Apt {
     }
 
     fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        let output = self
+        let child = self
             .command(program)
             .args(arguments)
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .output()
+            .spawn()
             .with_context(|| format!("starting {program}"))?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(finish(child, || {})?.stdout)
     }
 
     /// Fetches the package lists. A source that fails is no error here: what is looked for may
     /// come from another.
     fn update(&self) -> Result<()> {
         let step = crate::progress::Step::start(format!("fetching package lists: {}", self.title));
-        let output = self
+        let child = self
             .command("apt-get")
             .args(["update", "-q"])
-            .output()
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
             .context("starting apt-get")?;
-        if !output.status.success() {
-            for line in String::from_utf8_lossy(&output.stderr).lines().take(4) {
+        let ended = finish(child, || {})?;
+        if !ended.success {
+            for line in ended.stderr.lines().take(4) {
                 eprintln!("{line}");
             }
         }
@@ -188,11 +194,13 @@ impl Apt {
             .stderr(Stdio::piped())
             .spawn()
             .context("starting apt-helper")?;
-        let output = watch(child, &partial, package.size, &step)?;
-        if !output.status.success() {
+        let ended = finish(child, || {
+            let have = fs::metadata(&partial).map_or(0, |data| data.len());
+            step.detail(format!("{} %", have * 100 / package.size.max(1)));
+        })?;
+        if !ended.success {
             drop(step);
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(download_failure(package, &said));
+            return Err(download_failure(package, &ended.stderr));
         }
         let hash = cache::sha256_of(&partial)?;
         if hash != package.sha256 {
@@ -208,19 +216,33 @@ impl Apt {
     }
 }
 
-/// Waits for a download and shows how far it is.
-fn watch(
-    mut child: std::process::Child,
-    file: &Path,
-    size: u64,
-    step: &crate::progress::Step,
-) -> Result<std::process::Output> {
-    while child.try_wait()?.is_none() {
-        let have = fs::metadata(file).map_or(0, |data| data.len());
-        step.detail(format!("{} %", have * 100 / size.max(1)));
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    Ok(child.wait_with_output()?)
+/// How a program ended, and what it printed on the streams that were piped.
+struct Ended {
+    success: bool,
+    stdout: String,
+    stderr: String,
+}
+
+/// Waits for a program, with something to do meanwhile. A signal to this process ends it early, and is the error.
+fn finish(mut child: Child, meanwhile: impl FnMut()) -> Result<Ended> {
+    // Both at once: a program that fills one pipe while the other is read would stand still.
+    let read = |stream: Option<Box<dyn Read + Send>>| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(mut stream) = stream {
+                let _ = stream.read_to_end(&mut bytes);
+            }
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    };
+    let stdout = read(child.stdout.take().map(|stream| Box::new(stream) as _));
+    let stderr = read(child.stderr.take().map(|stream| Box::new(stream) as _));
+    let status = signals::wait_meanwhile(&mut child, meanwhile)?;
+    Ok(Ended {
+        success: status.success(),
+        stdout: stdout.join().unwrap_or_default(),
+        stderr: stderr.join().unwrap_or_default(),
+    })
 }
 
 /// The archive has a package no more that an index, older than the archive, still names.

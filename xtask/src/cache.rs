@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 use std::env;
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
+use crate::hex::hex;
 
 /// The cache's folder.
 #[derive(Debug, Clone)]
@@ -109,13 +109,6 @@ pub(crate) fn sha256_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Str
         hash.update(part);
     }
     hex(&hash.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 struct HashWriter<'a>(&'a mut Sha256);

@@ -8,6 +8,8 @@ mod captured;
 mod commands;
 mod failure;
 mod guest;
+mod hex;
+mod host;
 mod host_tests;
 mod image;
 mod image_store;

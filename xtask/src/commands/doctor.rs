@@ -9,6 +9,7 @@ use clap::Args;
 use crate::cache::Cache;
 use crate::failure::Status;
 use crate::guest::{apt, initramfs, kernel};
+use crate::host;
 use crate::qemu::{self, Qemu};
 use crate::setup;
 use crate::workspace::TARGET;
@@ -182,13 +183,7 @@ fn guest_kernel(cache: &Cache) -> Result<State> {
 }
 
 fn kvm() -> State {
-    let nested = std::fs::read_to_string("/sys/module/kvm_amd/parameters/nested")
-        .is_ok_and(|text| matches!(text.trim(), "1" | "Y"));
-    let device = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm");
-    State::Note(match (device, nested) {
+    State::Note(match (host::open_kvm(), host::has_nested_svm()) {
         (Ok(_), true) => {
             "KVM         offers nested AMD virtualisation: --accel kvm may work".to_owned()
         }
@@ -198,17 +193,9 @@ fn kvm() -> State {
 
 fn machine() -> State {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let free = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find(|line| line.starts_with("MemAvailable:"))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        })
-        .unwrap_or(0);
+    let free = host::free_memory().unwrap_or(0);
     State::Note(format!(
         "machine     {cores} cores, {} MiB of memory free",
-        free >> 10
+        free >> 20
     ))
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask measure`: the launch digest that a report has to show.
 
-use std::fmt::Write as _;
-
 use anyhow::Result;
 use clap::Args;
 
 use crate::cache::Cache;
 use crate::failure::Failure;
+use crate::hex::hex;
 use crate::image::{self, EPYC_V4, Vmsas};
 use crate::options::{MachineArgs, Platform};
 use crate::{image_store, setup};
@@ -60,14 +59,7 @@ impl Measure {
         let binaries = machine.build()?;
         let igvm = image_store::image_placed(&machine, &binaries, self.vmsas)?;
         let measured = image::measure(&igvm, self.vmsas, machine.cpus, self.signature)?;
-        let digest = measured
-            .digest
-            .iter()
-            .fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            });
-        println!("{digest}");
+        println!("{}", hex(&measured.digest));
         eprintln!(
             "{} pages with their contents, {} by their place alone, and {}",
             measured.pages - measured.vmsas.len() as u64,

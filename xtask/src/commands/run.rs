@@ -21,7 +21,7 @@ use crate::session::streams::LogLevel;
 use crate::session::{CommandStreams, Ended, Wiring, terminal, verdict};
 use crate::size::MemorySize;
 use crate::statistics::Statistics;
-use crate::{setup, workspace};
+use crate::{host, setup, workspace};
 
 /// The time limit of a COMMAND, unless --timeout says otherwise.
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
@@ -421,18 +421,12 @@ fn check_writable(file: &Path) -> Result<(), Failure> {
 
 fn check_kvm() -> Result<(), Failure> {
     let hint = "leave --accel kvm out: emulation works everywhere";
-    if let Err(error) = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-    {
+    if let Err(error) = host::open_kvm() {
         return Err(
             Failure::missing(format!("--accel kvm: /dev/kvm cannot be opened: {error}")).hint(hint),
         );
     }
-    let nested =
-        std::fs::read_to_string("/sys/module/kvm_amd/parameters/nested").unwrap_or_default();
-    if !matches!(nested.trim(), "1" | "Y") {
+    if !host::has_nested_svm() {
         return Err(Failure::missing(
             "--accel kvm: this machine's KVM offers no nested AMD virtualisation",
         )
@@ -457,15 +451,7 @@ fn has_input() -> bool {
 
 /// Guest memory is backed as it is touched, so more than there is may work, and may not.
 fn warn_about_memory(guest: u64) {
-    let free = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find(|line| line.starts_with("MemAvailable:"))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        });
-    if let Some(free) = free.map(|kib| kib << 10)
+    if let Some(free) = host::free_memory()
         && free < guest
     {
         eprintln!(

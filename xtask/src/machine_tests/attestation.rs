@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::context::Finished;
 use super::{Context, Guest, MachineTest, Outcome, seconds};
+use crate::hex::hex;
 use crate::image::{self, EPYC_V4, Vmsas};
 use crate::image_store;
 use crate::options::Machine;
@@ -58,10 +59,6 @@ fn nonce_in_octal() -> String {
     nonce().iter().map(|byte| format!("\\{byte:03o}")).collect()
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What the line that starts with `title` has after it.
 fn value<'a>(text: &'a str, title: &str) -> Result<&'a str> {
     text.lines()
@@ -82,7 +79,7 @@ fn short(text: &str) -> String {
 fn measured(machine: &Machine) -> Result<String> {
     let igvm = image_store::image_for(machine, &machine.build()?)?;
     let measured = image::measure(&igvm, Vmsas::First, machine.cpus, EPYC_V4)?;
-    Ok(hexadecimal(&measured.digest))
+    Ok(hex(&measured.digest))
 }
 
 /// The launch digest that the emulator computed while it loaded the image.
@@ -102,7 +99,7 @@ fn verify(context: &Context, machine: &Machine, evidence: &str, vmpl: u32) -> Re
             .args(["run", "--quiet", "--package", "verify-report", "--"])
             .arg(&file)
             .args(["--digest", &digest, "--vmpl", &vmpl.to_string()])
-            .args(["--nonce", &hexadecimal(&nonce())])
+            .args(["--nonce", &hex(&nonce())])
             .output()
             .context("starting cargo")?;
         let said = [output.stdout, output.stderr].concat();
@@ -203,7 +200,7 @@ fn driver(context: &mut Context, svsm: bool) -> Result<Outcome> {
     );
     let evidence = format!(
         "nonce: {}\nreport: {}\ncertificates: {}\n",
-        hexadecimal(&nonce()),
+        hex(&nonce()),
         value(&text, "report")?,
         value(&text, "certificates")?
     );
@@ -213,7 +210,7 @@ fn driver(context: &mut Context, svsm: bool) -> Result<Outcome> {
 
 /// `attest` in `guest` says who answered, and its report holds.
 fn attest(context: &mut Context, guest: &Guest, options: &[&str], vmpl: u32) -> Result<String> {
-    let nonce = hexadecimal(&nonce());
+    let nonce = hex(&nonce());
     let command = [&["attest"], options, &[&nonce]].concat();
     let finished = context.run(guest, &command)?;
     let text = finished.stdout_text();

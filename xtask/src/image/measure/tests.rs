@@ -163,11 +163,7 @@ fn image() -> Vec<u8> {
 fn a_digest_stays_what_it_was() {
     let digest = |vmsas, vcpus| -> String {
         let measured = measure(&image(), vmsas, vcpus, EPYC_V4).unwrap();
-        measured
-            .digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        crate::hex::hex(&measured.digest)
     };
     assert_eq!(
         digest(Vmsas::First, 1),

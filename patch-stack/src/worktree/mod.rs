@@ -9,6 +9,7 @@
 
 mod desk;
 mod journal;
+mod rebase;
 mod session;
 mod state;
 #[cfg(test)]
@@ -19,5 +20,6 @@ pub(crate) use self::state::{applied_files, require_same_files};
 
 pub use self::desk::{Desk, Extent};
 pub use self::journal::{finish_interrupted, is_interrupted};
+pub use self::rebase::{Landed, Rebase, find_landed, rebase_onto, rehearse};
 pub use self::session::{Done, Job, abort, apply, clean, go_on, skip};
 pub use self::state::{Applied, Operation, State};

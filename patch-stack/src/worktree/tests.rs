@@ -250,3 +250,164 @@ fn a_worktree_that_was_cut_short_is_made_anew() {
     small.apply().unwrap();
     assert!(small.desk().folder().join("src/a").exists());
 }
+
+/// Carries the branch to the base `name`.
+fn carry(
+    small: &Small,
+    name: &str,
+    drop_landed: bool,
+    watch: &dyn crate::watch::Watch,
+) -> crate::failure::Result<Done> {
+    let onto = small.base(name);
+    let layers = small.layers(name)?;
+    small.with(watch, |job, _| {
+        rebase_onto(job, &onto, &layers, drop_landed).map(|(_, done)| done)
+    })
+}
+
+#[test]
+fn a_rebase_gives_what_git_rebase_gives_and_export_makes_it_last() {
+    let small = Small::new();
+    small.apply().unwrap();
+    let onto = small.base("v2");
+    let git = small.git();
+    git.output(&["checkout", "--quiet", "--detach"]).unwrap();
+    let (from, to) = (small.base("v1").start.to_string(), onto.start.to_string());
+    git.output(&["rebase", "--quiet", "--onto", &to, &from])
+        .unwrap();
+    let by_git = git.text(&["rev-parse", "HEAD^{tree}"]).unwrap();
+    git.output(&["checkout", "--quiet", "b"]).unwrap();
+
+    let before = small.picture();
+    let rehearsed = small
+        .with(&Silent, |job, _| rehearse(job, &onto, false))
+        .unwrap();
+    assert_eq!(rehearsed.landed, []);
+    assert_eq!(
+        rehearsed.range_diff.lines().count(),
+        3,
+        "{}",
+        rehearsed.range_diff
+    );
+    assert_eq!(small.picture(), before);
+
+    assert!(matches!(
+        carry(&small, "v2", false, &Silent).unwrap(),
+        Done::Whole(_)
+    ));
+    assert_eq!(git.text(&["rev-parse", "HEAD^{tree}"]).unwrap(), by_git);
+    assert_eq!(small.apply().unwrap_err().kind, Kind::Refused);
+    let exported = small.export().unwrap();
+    assert_eq!(exported.new_base.as_deref(), Some("v2"));
+    let text = std::fs::read_to_string(small.path().join("branches.toml")).unwrap();
+    assert!(text.contains("base = \"v2\" # where it stands"), "{text}");
+    assert!(text.starts_with("# A remark that stays."));
+    // From now on it is clean there.
+    assert_eq!(small.apply().unwrap(), Done::Whole(vec![How::Exact; 3]));
+    assert_eq!(small.desk().head().unwrap(), exported.tip);
+}
+
+#[test]
+fn what_has_landed_is_proposed_and_left_out_only_if_asked() {
+    let small = Small::new();
+    // v2 gets the second patch.
+    let upstream = crate::git::Git::worktree(&small.path().join("upstream"));
+    let folder = small.path().join("upstream");
+    upstream.output(&["checkout", "--quiet", "main"]).unwrap();
+    write(
+        &folder.join("src/a"),
+        &format!("0\n0\n0\n{}", lines(&[(15, "fifteen")])),
+    );
+    commit(&upstream, "took it");
+    let mirror = small.mirror.git();
+    let url = folder.display().to_string();
+    for name in ["refs/bases/v2", "refs/fixed/v2"] {
+        mirror
+            .output(&["fetch", "--quiet", &url, &format!("+main:{name}")])
+            .unwrap();
+    }
+    small.apply().unwrap();
+    let onto = small.base("v2");
+    let landed = small
+        .with(&Silent, |job, _| find_landed(job, &onto))
+        .unwrap();
+    assert_eq!(landed.len(), 1);
+    assert_eq!(landed[0].name, "0002-a-fifteen.patch");
+    let before = small.picture();
+    let error = carry(&small, "v2", false, &Silent).unwrap_err();
+    assert!(error.message.contains("changes nothing on v2"), "{error}");
+    assert_eq!(small.picture(), before);
+
+    let Done::Whole(hows) = carry(&small, "v2", true, &Silent).unwrap() else {
+        panic!("a conflict");
+    };
+    assert_eq!(hows.len(), 2);
+    let exported = small.export().unwrap();
+    let removed: Vec<_> = exported
+        .changes
+        .iter()
+        .filter(|change| change.content.is_none())
+        .map(|change| change.path.file_name().unwrap().to_owned())
+        .collect();
+    assert_eq!(removed, ["0002-a-fifteen.patch"]);
+    assert_eq!(small.apply().unwrap(), Done::Whole(vec![How::Exact; 2]));
+}
+
+#[test]
+fn a_rebase_that_conflicts_can_be_continued_and_exported() {
+    let small = Small::new();
+    small.apply().unwrap();
+    let before = small.picture();
+    let done = carry(&small, "v3", false, &Silent).unwrap();
+    assert!(matches!(done, Done::Conflict { .. }), "{done:?}");
+    small.with(&Silent, |job, _| abort(job)).unwrap();
+    assert_eq!(small.picture(), before);
+
+    carry(&small, "v3", false, &Silent).unwrap();
+    write(
+        &small.desk().folder().join("src/a"),
+        &lines(&[(5, "both fives")]),
+    );
+    small.git().output(&["add", "-A"]).unwrap();
+    small.with(&Silent, |job, _| go_on(job)).unwrap();
+    let exported = small.export().unwrap();
+    assert_eq!(exported.new_base.as_deref(), Some("v3"));
+    assert_eq!(small.apply().unwrap(), Done::Whole(vec![How::Exact; 3]));
+}
+
+#[test]
+fn a_rebase_that_is_cut_short_anywhere_ends_the_same_when_run_again() {
+    let prepare = || {
+        let small = Small::new();
+        small.apply().unwrap();
+        small
+    };
+    let strip = |small: &Small| {
+        small
+            .picture()
+            .replace(&small.path().display().to_string(), "")
+    };
+    let whole = prepare();
+    carry(&whole, "v2", false, &Silent).unwrap();
+    let wanted = strip(&whole);
+    let mut crashes = 0;
+    for at in 0.. {
+        let small = prepare();
+        if carry(&small, "v2", false, &CrashAt::new(at)).is_ok() {
+            break;
+        }
+        crashes += 1;
+        carry_again(&small);
+        assert_eq!(strip(&small), wanted, "cut short at step {at}");
+    }
+    assert!(crashes >= 4, "{crashes}");
+}
+
+/// What a person does after a crash: the same again. If the refs had moved already, the rebase
+/// was whole, and is refused as one that waits for its export.
+fn carry_again(small: &Small) {
+    match carry(small, "v2", false, &Silent) {
+        Ok(_) => {}
+        Err(error) => assert!(error.message.contains("not exported"), "{error}"),
+    }
+}

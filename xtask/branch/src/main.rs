@@ -22,7 +22,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{apply, clean, edit, export, fetch, list, lock, resume, status, verify};
+use crate::commands::{
+    apply, clean, edit, export, fetch, list, lock, rebase, resume, status, verify,
+};
 use crate::failure::Status;
 use crate::house::House;
 
@@ -79,6 +81,10 @@ enum BranchCommand {
     Edit(edit::Edit),
     #[command(about = export::ABOUT, long_about = export::LONG_ABOUT, after_help = export::EXAMPLES)]
     Export(export::Export),
+    #[command(about = rebase::ABOUT, long_about = rebase::LONG_ABOUT, after_help = rebase::EXAMPLES)]
+    Rebase(rebase::RebaseCommand),
+    #[command(about = rebase::ABOUT_LANDED, long_about = rebase::LONG_ABOUT_LANDED, after_help = rebase::EXAMPLES_LANDED)]
+    Landed(rebase::LandedCommand),
     #[command(about = clean::ABOUT, long_about = clean::LONG_ABOUT, after_help = clean::EXAMPLES)]
     Clean(clean::Clean),
 }
@@ -121,6 +127,8 @@ fn start() -> Result<Status> {
         BranchCommand::Abort(command) => command.run(&house, resume::ABORT),
         BranchCommand::Edit(command) => command.run(&house),
         BranchCommand::Export(command) => command.run(&house),
+        BranchCommand::Rebase(command) => command.run(&house),
+        BranchCommand::Landed(command) => command.run(&house),
         BranchCommand::Clean(command) => command.run(&house),
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod list;
 pub(crate) mod lock;
+pub(crate) mod rebase;
 pub(crate) mod resume;
 pub(crate) mod status;
 pub(crate) mod verify;

@@ -54,25 +54,36 @@ fn one<P: Platform>(
         return Err(ResultCode::INVALID_PARAMETER);
     }
     let page = list::page(entry.0)?;
-    let (to, work, result) = match entry.validate() {
-        true => (State::Valid, pages(page), exchange.bring_in(page)),
-        false => (State::Invalid, 1, exchange.let_go(page)),
-    };
-    match result {
-        Ok(()) => Ok(work),
-        Err(ExchangeError::Refused(Refused::Is(state))) if state == to => {
+    if entry.validate() {
+        match exchange.bring_in(page) {
+            Ok(()) => Ok(pages(page)),
+            Err(error) => refused(error, State::Valid, entry),
+        }
+    } else {
+        match exchange.let_go(page) {
+            Ok(()) => Ok(1),
+            Err(error) => refused(error, State::Invalid, entry),
+        }
+    }
+}
+
+/// What an entry comes to that was to make a page `to`.
+#[cold]
+fn refused(error: ExchangeError, to: State, entry: PvalidateEntry) -> Result<usize, ResultCode> {
+    match error {
+        ExchangeError::Refused(Refused::Is(state)) if state == to => {
             match entry.ignore_unchanged() {
                 true => Ok(1),
                 false => Err(page_error(PageError::Unchanged)),
             }
         }
-        Err(ExchangeError::Refused(Refused::Busy)) => Err(ResultCode::BUSY),
-        Err(ExchangeError::Refused(Refused::Mixed)) => Err(page_error(PageError::SizeMismatch)),
+        ExchangeError::Refused(Refused::Busy) => Err(ResultCode::BUSY),
+        ExchangeError::Refused(Refused::Mixed) => Err(page_error(PageError::SizeMismatch)),
         // The SVSM's, or nobody's.
-        Err(ExchangeError::Refused(Refused::Is(_) | Refused::Outside)) => {
+        ExchangeError::Refused(Refused::Is(_) | Refused::Outside) => {
             Err(ResultCode::INVALID_ADDRESS)
         }
-        Err(ExchangeError::Page(error)) => Err(page_error(error)),
+        ExchangeError::Page(error) => Err(page_error(error)),
     }
 }
 

@@ -91,6 +91,7 @@ impl<'a, 's, P: Platform> Exchange<'a, 's, P> {
     }
 
     /// Takes a page from the guest and lets the host have it. It is busy until this is dropped.
+    #[inline]
     pub(crate) fn let_go(&mut self, page: Page) -> Result<(), ExchangeError> {
         if !self.list.has_room() {
             return Err(ExchangeError::Refused(Refused::Busy));

@@ -98,6 +98,16 @@ impl Context {
         &self.folder
     }
 
+    /// The kernel that its guests boot.
+    pub(crate) fn kernel(&self) -> &Path {
+        &self.kernel.image
+    }
+
+    /// Their initramfs.
+    pub(crate) fn initrd(&self) -> &Path {
+        &self.initrd
+    }
+
     /// The time that is left.
     pub(crate) fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())

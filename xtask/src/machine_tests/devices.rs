@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::trace::Trace;
 use super::{Context, Guest, MachineTest, Outcome, seconds};
 use crate::qemu::line::{Disk, Forward};
 use crate::runner::Extras;
@@ -152,7 +153,7 @@ fn network(context: &mut Context) -> Result<Outcome> {
 }
 
 /// A port that nobody uses now.
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
@@ -160,17 +161,25 @@ fn free_port() -> Result<u16> {
 /// Each CPU goes and comes once: Linux 6.12 never gives back the GHCB in which a CPU waits offline, and
 /// so panics by itself, on any SNP host, when the same CPU comes back the second time.
 fn cpu_hotplug(context: &mut Context) -> Result<Outcome> {
+    const CPUS: usize = 4;
+    const CYCLED: usize = 2;
+    let file = context.folder().join("hotplug.pftrace");
     let guest = Guest {
-        cpus: 4,
+        cpus: CPUS as u32,
+        extras: Extras {
+            trace: Some(file.clone()),
+            ..Extras::default()
+        },
         ..Guest::default()
     };
+    // Field 39 of stat is the processor on which a program last ran.
     let output = context.script(
         &guest,
         "cd /sys/devices/system/cpu
          [ -w cpu1/online ] || { echo none; exit 0; }
          echo 0 >cpu1/online; echo 0 >cpu3/online; nproc
          echo 1 >cpu3/online; echo 1 >cpu1/online; nproc
-         for cpu in 0 1 2 3; do taskset $((1 << cpu)) sh -c 'echo on $(cut -d\" \" -f39 </proc/self/stat)'; done
+         for cpu in 0 1 2 3; do taskset $((1 << cpu)) cut -d' ' -f39 /proc/self/stat; done
          dmesg -r",
     )?;
     if output.starts_with("none") {
@@ -178,8 +187,18 @@ fn cpu_hotplug(context: &mut Context) -> Result<Outcome> {
             "this kernel offers no CPU hotplug".to_owned(),
         ));
     }
-    let counts: Vec<_> = output.lines().take(2).collect();
-    ensure!(counts == ["2", "4"], "vCPUs came and went as {counts:?}");
+    let told: Vec<_> = output.lines().take(2 + CPUS).collect();
+    ensure!(
+        told == ["2", "4", "0", "1", "2", "3"],
+        "vCPUs came and went, and ran programs, as {told:?}"
+    );
     super::boot::check_log(&output)?;
+    // One vCPU for each CPU but the first at boot, and a new one in the place of the old one for each that came back.
+    let trace = Trace::read(&std::fs::read(&file)?)?;
+    let calls = ["CREATE_VCPU", "DELETE_VCPU"].map(|name| trace.count(name));
+    ensure!(
+        calls == [CPUS - 1 + CYCLED, CYCLED],
+        "CREATE_VCPU and DELETE_VCPU were called {calls:?} times"
+    );
     Ok(Outcome::Passed)
 }

@@ -12,8 +12,10 @@ mod context;
 mod devices;
 mod hostile;
 mod probe;
+mod stopped;
 mod tool;
 mod trace;
+mod typed;
 
 use std::time::Duration;
 
@@ -45,6 +47,8 @@ pub(crate) struct MachineTest {
 pub(crate) fn all() -> impl Iterator<Item = &'static MachineTest> {
     [
         tool::TESTS,
+        typed::TESTS,
+        stopped::TESTS,
         probe::TESTS,
         hostile::TESTS,
         boot::TESTS,

@@ -80,12 +80,14 @@ type Slice = (u64, u64, u64);
 
 /// What the file says, by the field numbers of Perfetto's `perfetto_trace.proto`.
 #[derive(Default)]
-struct Trace {
+pub(super) struct Trace {
     /// Interned names of events.
     names: HashMap<u64, String>,
     /// Names of tracks and processes.
     tracks: HashMap<u64, String>,
     slices: Vec<Slice>,
+    /// Names of events without a duration.
+    instants: Vec<u64>,
 }
 
 /// What is open on a track: when it was last heard of, and its slices with name and start.
@@ -93,7 +95,7 @@ type Open = (u64, Vec<(u64, u64)>);
 
 impl Trace {
     /// Takes a file apart; fails where it is malformed, or where time goes back on a track.
-    fn read(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self> {
         let mut trace = Self::default();
         let mut open: HashMap<u64, Open> = HashMap::new();
         for packet in messages(&fields(bytes)?, 1) {
@@ -148,11 +150,23 @@ impl Trace {
                 let (name, start) = slices.pop().context("a slice ends that did not begin")?;
                 self.slices.push((track, name, time - start));
             }
-            Some(3) => ensure!(known, "an event without a name"),
+            Some(3) => {
+                ensure!(known, "an event without a name");
+                self.instants.push(name.unwrap_or_default());
+            }
             Some(4) => {}
             other => bail!("an event of type {other:?}"),
         }
         Ok(())
+    }
+
+    /// How many events are called `name`, those that last and those that do not.
+    pub(super) fn count(&self, name: &str) -> usize {
+        let slices = self.slices.iter().map(|(_, name, _)| name);
+        slices
+            .chain(&self.instants)
+            .filter(|id| self.names[id] == name)
+            .count()
     }
 
     /// How often tracks of this name ran, and for how many nanoseconds.

@@ -24,7 +24,7 @@ fn patch_ids() {
     let repo = Repo::new();
     let lines: String = (0..100).map(|number| format!("line {number}\n")).collect();
     repo.write("f", &lines);
-    repo.write("g", &lines.replace("line", "row"));
+    repo.write("g", lines.replace("line", "row"));
     repo.write("b", [0, 1, 2]);
     repo.write("c", [0, 1, 2, 3, 4, 5]);
     repo.write("x", "a\n");

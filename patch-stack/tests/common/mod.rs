@@ -8,6 +8,7 @@
     reason = "each test uses a part of it"
 )]
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,18 +21,77 @@ use tempfile::TempDir;
 pub const NAME: &str = "Parapet Branches";
 pub const EMAIL: &str = "branches@example.org";
 
-/// A repository in a folder that goes away.
+/// A repository in a folder that goes away, unless `PATCH_STACK_KEEP` is set.
 pub struct Repo {
     folder: TempDir,
 }
 
 impl Repo {
     pub fn new() -> Self {
-        let repo = Self {
-            folder: TempDir::new().unwrap(),
-        };
+        let mut folder = TempDir::new().unwrap();
+        folder.disable_cleanup(std::env::var_os("PATCH_STACK_KEEP").is_some());
+        let repo = Self { folder };
         repo.git(&["init", "-q", "-b", "main"]);
         repo
+    }
+
+    /// A repository that reads the objects of `other` and writes its own, for trees too large to
+    /// check out.
+    pub fn over(other: &Path) -> Self {
+        let repo = Self::new();
+        let objects = other
+            .canonicalize()
+            .expect("the repository exists")
+            .join("objects");
+        let alternates = repo.path().join(".git/objects/info/alternates");
+        std::fs::write(alternates, format!("{}\n", objects.display())).unwrap();
+        repo.git(&["config", "gc.auto", "0"]);
+        repo
+    }
+
+    /// Takes such a repository to a commit, with a fresh worktree of the folders that `patches`
+    /// touch. (Without them there git am stops for files that it has itself taken out and then
+    /// takes for changed.)
+    pub fn check_out_sparse(&self, commit: Oid, patches: &[Patch]) {
+        let paths = patches
+            .iter()
+            .flat_map(|patch| &patch.diff.files)
+            .flat_map(|file| [&file.old_path, &file.new_path]);
+        let folders: BTreeSet<&[u8]> = paths
+            .flatten()
+            .filter_map(|path| {
+                path.iter()
+                    .rposition(|byte| *byte == b'/')
+                    .map(|slash| &path[..slash])
+            })
+            .collect();
+        let list: Vec<u8> = folders
+            .into_iter()
+            .flat_map(|folder| [folder, b"\n"].concat())
+            .collect();
+        for entry in std::fs::read_dir(self.path()).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name() == ".git" {
+                continue;
+            }
+            if entry.file_type().unwrap().is_dir() {
+                std::fs::remove_dir_all(entry.path()).unwrap();
+            } else {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+        }
+        let _ = std::fs::remove_file(self.path().join(".git/index"));
+        self.git_with(
+            &[
+                "sparse-checkout",
+                "set",
+                "--cone",
+                "--no-sparse-index",
+                "--stdin",
+            ],
+            &list,
+        );
+        self.git(&["checkout", "-q", "-f", "--detach", &commit.to_string()]);
     }
 
     pub fn path(&self) -> &Path {

@@ -237,6 +237,22 @@ pub(crate) fn make_of<'p>(
     Ok(outcome)
 }
 
+/// Writes the commits of a branch that was applied in memory, if they are not there yet. No ref
+/// moves.
+///
+/// # Errors
+/// The mirror can't be read or written.
+pub fn keep(mirror: &Mirror, applied: &Applied) -> Result<()> {
+    let tip = applied.tip();
+    if mirror.repository()?.find_commit(tip).is_ok() {
+        return Ok(());
+    }
+    let upto = applied.outcome.steps.len();
+    let files = patches(&applied.layers).take(upto);
+    make_of(mirror, applied.base.start, files.map(|file| &file.patch))?;
+    Ok(())
+}
+
 impl Applied {
     /// How the branch stands.
     #[must_use]

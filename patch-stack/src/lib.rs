@@ -33,10 +33,12 @@
 //! * [`mirror`]: the bare repository with the bases, and where they come from
 //! * [`worktree`]: where a person works, and resolves conflicts
 //! * [`export`], [`format`]: commits back to patch files, and to mails
+//! * [`checks`], [`tools`]: checks of single patches, with the project's own scripts
 //! * [`failure`], [`watch`]: what is told to people
 
 pub mod apply;
 pub mod branch;
+pub mod checks;
 pub mod declare;
 pub mod diff;
 pub mod export;
@@ -53,5 +55,6 @@ pub mod rebase;
 pub mod series;
 #[cfg(test)]
 mod testing;
+pub mod tools;
 pub mod watch;
 pub mod worktree;

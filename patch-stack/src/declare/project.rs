@@ -43,6 +43,8 @@ pub struct Checkpatch {
     pub files: Vec<String>,
     /// Its arguments; the patch file follows.
     pub arguments: Vec<String>,
+    /// Texts; a finding that has one of them does not count.
+    pub ignore: Vec<String>,
 }
 
 /// One state of a project.
@@ -177,6 +179,7 @@ impl Project {
                 script: check.text("script")?,
                 files: check.texts("files")?,
                 arguments: check.texts("arguments")?,
+                ignore: check.texts("ignore")?,
             });
             check.end(&[])?;
         }

@@ -8,6 +8,9 @@
 mod cache;
 mod commands;
 mod failure;
+#[path = "../../src/hex.rs"]
+#[allow(dead_code, reason = "xtask uses the rest")]
+mod hex;
 mod house;
 #[path = "../../src/progress.rs"]
 mod progress;
@@ -23,7 +26,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, clean, edit, export, fetch, list, lock, rebase, resume, status, verify,
+    apply, check, clean, edit, export, fetch, list, lock, rebase, resume, status, verify,
 };
 use crate::failure::Status;
 use crate::house::House;
@@ -85,6 +88,8 @@ enum BranchCommand {
     Rebase(rebase::RebaseCommand),
     #[command(about = rebase::ABOUT_LANDED, long_about = rebase::LONG_ABOUT_LANDED, after_help = rebase::EXAMPLES_LANDED)]
     Landed(rebase::LandedCommand),
+    #[command(about = check::ABOUT, long_about = check::LONG_ABOUT, after_help = check::EXAMPLES)]
+    Check(check::CheckCommand),
     #[command(about = clean::ABOUT, long_about = clean::LONG_ABOUT, after_help = clean::EXAMPLES)]
     Clean(clean::Clean),
 }
@@ -129,6 +134,7 @@ fn start() -> Result<Status> {
         BranchCommand::Export(command) => command.run(&house),
         BranchCommand::Rebase(command) => command.run(&house),
         BranchCommand::Landed(command) => command.run(&house),
+        BranchCommand::Check(command) => command.run(&house),
         BranchCommand::Clean(command) => command.run(&house),
     }
 }

@@ -131,6 +131,13 @@ impl Row {
     }
 }
 
+struct Series {
+    tip: Oid,
+    commits: Vec<Oid>,
+    files: Vec<Vec<u8>>,
+    patches: Vec<Patch>,
+}
+
 struct Bench {
     repo: Repo,
     base: Oid,
@@ -211,28 +218,21 @@ impl Bench {
     }
 
     fn apply(&self, what: &'static str, selection: &Selection<'_>) -> Row {
-        let (tip, _) = self.commits(selection);
+        let series = self.series(selection);
         let mailbox = self.file("mailbox");
-        std::fs::write(
-            &mailbox,
-            self.repo
-                .format_patch(&format!("{}..{tip}", self.base), &[])
-                .concat(),
-        )
-        .unwrap();
+        std::fs::write(&mailbox, series.files.concat()).unwrap();
         let (engine, peak_mib, ours) = self.engine("apply", &mailbox, &[]);
-        self.repo.check_out_sparse(self.base, &parsed);
-        let before = children();
+        self.repo.check_out_sparse(self.base, &series.patches);
         let path = mailbox.to_str().unwrap();
-        self.repo.git(&[
+        let am = [
             "am",
             "-q",
             "-3",
             "--keep-non-patch",
             "--committer-date-is-author-date",
             path,
-        ]);
-        let git = children() - before;
+        ];
+        let git = self.cost(&am).expect("git am succeeds");
         assert_eq!(self.repo.id("HEAD"), ours);
         Row {
             what,
@@ -245,49 +245,33 @@ impl Bench {
     }
 
     fn rebase(&self, what: &'static str, selection: &Selection<'_>) -> Row {
-        let (tip, commits) = self.commits(selection);
-        let patches = self
-            .repo
-            .format_patch(&format!("{}..{tip}", self.base), &[]);
-        let parsed: Vec<Patch> = patches.iter().map(|patch| parse(patch)).collect();
+        let series = self.series(selection);
         let list = self.file("commits");
         std::fs::write(
             &list,
-            commits
+            series
+                .commits
                 .iter()
                 .map(|id| format!("{id}\n"))
                 .collect::<String>(),
         )
         .unwrap();
         let (engine, peak_mib, ours) = self.engine("rebase", &list, &[&self.next.to_string()]);
-        self.repo.check_out_sparse(tip, &parsed);
+        self.repo.check_out_sparse(series.tip, &series.patches);
         let (onto, base) = (self.next.to_string(), self.base.to_string());
-        let before = children();
-        self.repo.git(&[
+        let rebase = [
             "rebase",
             "-q",
             "--committer-date-is-author-date",
             "--onto",
             &onto,
             &base,
-        ]);
-        let git = children() - before;
+        ];
+        let git = self.cost(&rebase).expect("git rebase succeeds");
         assert_eq!(self.repo.id("HEAD"), ours);
-        let before = children();
-        let range = format!("{base}..{tip}");
-        self.repo.git(&["branch", "-f", "topic", &tip.to_string()]);
-        let replayed = self
-            .repo
-            .command(&[
-                "replay",
-                "--onto",
-                &onto,
-                &range.replace(&tip.to_string(), "topic"),
-            ])
-            .output();
-        let replay = replayed
-            .is_ok_and(|output| output.status.success())
-            .then(|| children() - before);
+        self.repo
+            .git(&["branch", "-f", "topic", &series.tip.to_string()]);
+        let replay = self.cost(&["replay", "--onto", &onto, &format!("{base}..topic")]);
         Row {
             what,
             engine,
@@ -298,10 +282,27 @@ impl Bench {
         }
     }
 
-    fn commits(&self, selection: &Selection<'_>) -> (Oid, Vec<Oid>) {
+    fn series(&self, selection: &Selection<'_>) -> Series {
         let commits = material::commits(&self.repo.repository(), selection);
         assert_eq!(commits.len(), PATCHES, "the releases differ by too little");
-        (*commits.last().unwrap(), commits)
+        let tip = *commits.last().unwrap();
+        let files = self
+            .repo
+            .format_patch(&format!("{}..{tip}", self.base), &[]);
+        let patches = files.iter().map(|file| parse(file)).collect();
+        Series {
+            tip,
+            commits,
+            files,
+            patches,
+        }
+    }
+
+    /// Processor seconds of a git command, or `None` when it fails.
+    fn cost(&self, arguments: &[&str]) -> Option<f64> {
+        let before = children();
+        let output = self.repo.command(arguments).output().unwrap();
+        output.status.success().then(|| children() - before)
     }
 
     /// Seconds, MiB and the tip of the run that took the median time.

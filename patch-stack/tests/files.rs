@@ -3,17 +3,8 @@
 
 mod common;
 
-use common::{Repo, same_as_am, same_or_both_stop};
+use common::{Repo, lines, same_as_am, same_or_both_stop};
 use patch_stack::apply::How;
-
-/// Numbered lines, some of them replaced.
-fn lines(range: std::ops::Range<usize>, changed: &[(usize, &str)]) -> String {
-    let line = |number| match changed.iter().find(|(changed, _)| *changed == number) {
-        Some((_, text)) => format!("{text}\n"),
-        None => format!("line {number}\n"),
-    };
-    range.map(line).collect()
-}
 
 /// Makes a commit by `change` and applies its patch to the commit before.
 #[track_caller]

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::rc::Rc;
+
 use common::{Repo, parse, same_as_am};
 use git2::Oid;
 use patch_stack::mail::{self, Error, Options, Patch};
@@ -12,11 +14,17 @@ const DIFF: &str =
     "diff --git a/f b/f\nindex 7898192..6178079 100644\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n";
 const HEADERS: &str = "From: A U Thor <author@example.org>\nDate: Tue, 3 Mar 2026 12:00:00 +0100\n";
 
-fn repo() -> (Repo, Oid) {
-    let repo = Repo::new();
-    repo.write("f", "a\n");
-    let base = repo.commit("base");
-    (repo, base)
+/// The repository of a test, and its commit with the file that the mails change.
+fn repo() -> Rc<(Repo, Oid)> {
+    thread_local! {
+        static REPO: Rc<(Repo, Oid)> = {
+            let repo = Repo::new();
+            repo.write("f", "a\n");
+            let base = repo.commit("base");
+            Rc::new((repo, base))
+        };
+    }
+    REPO.with(Rc::clone)
 }
 
 /// Applies a mail of these headers, this body, and the diff.
@@ -31,8 +39,8 @@ fn same(headers: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Patch {
         b"-- \n2.47\n",
     ]
     .concat();
-    let (repo, base) = repo();
-    same_as_am(&repo, base, std::slice::from_ref(&mail));
+    let (repo, base) = &*repo();
+    same_as_am(repo, *base, std::slice::from_ref(&mail));
     parse(&mail)
 }
 
@@ -94,7 +102,7 @@ fn authors() {
 #[test]
 fn a_name_that_ends_in_a_dot() {
     // git 2.39 takes the dot off, git 2.47 does not, and neither does the engine.
-    let (repo, base) = repo();
+    let (repo, base) = &*repo();
     let tree = format!("{base}^{{tree}}");
     let commit = repo
         .command(&["commit-tree", "-m", "a", &tree])
@@ -211,8 +219,8 @@ fn encodings() {
             base64(format!("Caf\u{e9}.\n---\n{DIFF}").as_bytes())
         ),
     ] {
-        let (repo, base) = repo();
-        same_as_am(&repo, base, &[mail.into_bytes()]);
+        let (repo, base) = &*repo();
+        same_as_am(repo, *base, &[mail.into_bytes()]);
     }
 }
 
@@ -257,8 +265,8 @@ fn carriage_returns() {
 
     // A mail that a mailer gave carriage returns to.
     let mail = format!("{HEADERS}Subject: [PATCH] a\n\nWhy.\n---\n{DIFF}").replace('\n', "\r\n");
-    let (repo, base) = self::repo();
-    same_as_am(&repo, base, &[mail.into_bytes()]);
+    let (repo, base) = &*self::repo();
+    same_as_am(repo, *base, &[mail.into_bytes()]);
 }
 
 #[test]

@@ -6,18 +6,10 @@ mod common;
 
 use std::path::Path;
 
-use common::{Repo, same_as_am, same_or_both_stop, tip};
+use common::{Repo, lines, same_as_am, same_or_both_stop, tip};
 use git2::Oid;
 use patch_stack::apply::{How, Reason};
 use patch_stack::rebase;
-
-fn lines(range: std::ops::Range<usize>, changed: &[(usize, &str)]) -> String {
-    let line = |number| match changed.iter().find(|(changed, _)| *changed == number) {
-        Some((_, text)) => format!("{text}\n"),
-        None => format!("line {number}\n"),
-    };
-    range.map(line).collect()
-}
 
 /// Two lines of history from one base: `change` makes the patch, `other` the new base. The
 /// change has to come out as `git am -3` and as `git rebase` have it.

@@ -12,20 +12,21 @@ use super::files::Edits;
 use super::similar::{Candidate, Renames, is_binary, renames};
 use super::store::Store;
 use super::tree::{At, Change, FileEntry, Tree};
-use super::{Error, Failure, Reason};
+use super::{Error, Failure, How, Reason};
 use crate::diff::Mode;
 
 /// Lists the files that ours lacks and those that it has more than the base.
 pub(super) type Differences<'d> = &'d mut dyn FnMut(&mut Store) -> Result<Vec<Change>, Error>;
 
 /// Merges `changes` into `ours`, which is only read. `differences` gives the changes from the
-/// base to ours, and is asked at most once.
+/// base to ours, and is asked at most once. With the edits comes whether ours has each of the
+/// files as the base has it, so that nothing had to be merged.
 pub(super) fn merge(
     store: &mut Store,
     changes: &[Change],
     ours: &mut Tree,
     differences: Differences<'_>,
-) -> Result<Edits, Failure> {
+) -> Result<(Edits, How), Failure> {
     let theirs = renames_among(store, changes)?;
     let targets: BTreeSet<Vec<u8>> = theirs.values().map(|(path, _)| path.clone()).collect();
     let mut merge = Merge {
@@ -35,6 +36,7 @@ pub(super) fn merge(
         ours_renames: None,
         edits: Vec::new(),
         conflicts: BTreeSet::new(),
+        how: How::Exact,
     };
     for change in changes {
         match (change.old, change.new) {
@@ -51,7 +53,7 @@ pub(super) fn merge(
     }
     if merge.conflicts.is_empty() {
         merge.edits.sort_by(|a, b| a.0.cmp(&b.0));
-        return Ok(merge.edits);
+        return Ok((merge.edits, merge.how));
     }
     Err(Failure::Patch(Reason::Conflict {
         paths: merge.conflicts.into_iter().collect(),
@@ -85,6 +87,7 @@ struct Merge<'m> {
     ours_renames: Option<Renames>,
     edits: Edits,
     conflicts: BTreeSet<Vec<u8>>,
+    how: How,
 }
 
 impl Merge<'_> {
@@ -137,14 +140,20 @@ impl Merge<'_> {
             Some(ours) if ours == base => self.edit(path, None),
             Some(_) => self.conflict(path),
             None if self.renamed_in_ours(path)?.is_some() => self.conflict(path),
-            None => Ok(()),
+            None => {
+                self.how = How::ThreeWay;
+                Ok(())
+            }
         }
     }
 
     fn added(&mut self, path: &[u8], theirs: FileEntry) -> Result<(), Error> {
         match self.ours.at(self.store, path)? {
             At::Nothing => self.edit(path, Some(theirs)),
-            At::File(ours) if ours == theirs => Ok(()),
+            At::File(ours) if ours == theirs => {
+                self.how = How::ThreeWay;
+                Ok(())
+            }
             _ => self.conflict(path),
         }
     }
@@ -179,6 +188,9 @@ impl Merge<'_> {
         ours: FileEntry,
         theirs: FileEntry,
     ) -> Result<Option<FileEntry>, Error> {
+        if ours != base {
+            self.how = How::ThreeWay;
+        }
         let Some(mode) = pick(base.mode, ours.mode, theirs.mode) else {
             return Ok(None);
         };

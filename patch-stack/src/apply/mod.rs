@@ -219,10 +219,10 @@ impl Applier {
         };
         let base = commit::read(store, parent)?.tree;
         let theirs = changes(store, base, original.tree)?;
-        let edits = match merge::merge(store, &theirs, tree, &mut |store| {
+        let (edits, how) = match merge::merge(store, &theirs, tree, &mut |store| {
             changes(store, base, before.tree)
         }) {
-            Ok(edits) => edits,
+            Ok(merged) => merged,
             Err(Failure::Patch(reason)) => return Ok(Err(reason)),
             Err(Failure::Repository(error)) => return Err(error),
         };
@@ -234,12 +234,6 @@ impl Applier {
                 ..before
             }));
         }
-        // What git calls a fast-forward: the same commit on the same parent.
-        let how = if parent == before.commit {
-            How::Exact
-        } else {
-            How::ThreeWay
-        };
         let commit = commit::remake(
             store,
             &original,

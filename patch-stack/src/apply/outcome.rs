@@ -6,7 +6,7 @@ use git2::Oid;
 /// How a patch was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
-    /// Every hunk at the line that it names.
+    /// Every hunk at the line that it names; or, rebased, every file as it was.
     Exact,
     /// The farthest hunk was found so many lines away.
     Offset(u64),

@@ -48,7 +48,7 @@ pub(super) fn three_way(
         .collect();
 
     let whole = tree.write(store)?;
-    merge(store, &changes, tree, &mut |store| {
+    let (edits, _) = merge(store, &changes, tree, &mut |store| {
         // The base has the patch's files and no other, so all others of the tree are new to it.
         let mut all = Vec::new();
         let mut ours = Tree::read(store, whole)?;
@@ -70,7 +70,8 @@ pub(super) fn three_way(
             }
         })?;
         Ok(all)
-    })
+    })?;
+    Ok(edits)
 }
 
 /// The files that a patch was made from.

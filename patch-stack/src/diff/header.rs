@@ -44,72 +44,36 @@ impl Header {
     /// Takes a line in; `false` when it is no part of a header.
     fn take(&mut self, line: &[u8], lines: &Lines<'_>) -> Result<bool, Error> {
         let text = line.strip_suffix(b"\n").unwrap_or(line);
-        let whole_path = |text: &[u8]| {
-            path::read(text)
-                .filter(|(_, rest)| matches!(*rest, b"" | b"\t"))
-                .map(|(path, _)| path)
-                .ok_or_else(|| lines.error("a path that can't be read"))
-        };
-        let side = |text: &[u8]| {
-            let path = whole_path(text)?;
-            if path == b"/dev/null" {
-                return Ok(None);
-            }
-            let path = path::stripped(&path)
-                .ok_or_else(|| lines.error("a path without `a/` or `b/` before it"))?;
-            Ok(Some(path.to_vec()))
-        };
-        let once = |fresh: bool| {
-            if fresh {
-                Ok(())
-            } else {
-                Err(lines.error("a second header line of this kind"))
-            }
-        };
-        let mode = |text: &[u8]| mode(text).ok_or_else(|| unknown_mode(text, lines));
-
-        if let Some(text) = text.strip_prefix(b"--- ") {
-            once(self.minus.is_none())?;
-            self.minus = Some(side(text)?);
-        } else if let Some(text) = text.strip_prefix(b"+++ ") {
-            once(self.plus.is_none())?;
-            self.plus = Some(side(text)?);
-        } else if let Some(text) = text.strip_prefix(b"old mode ") {
-            once(self.old_mode.is_none())?;
-            self.old_mode = Some(mode(text)?);
-        } else if let Some(text) = text.strip_prefix(b"new mode ") {
-            once(self.new_mode.is_none())?;
-            self.new_mode = Some(mode(text)?);
-        } else if let Some(text) = text.strip_prefix(b"new file mode ") {
-            once(self.new_file.is_none())?;
-            self.new_file = Some(mode(text)?);
-        } else if let Some(text) = text.strip_prefix(b"deleted file mode ") {
-            once(self.deleted_file.is_none())?;
-            self.deleted_file = Some(mode(text)?);
-        } else if let Some(text) = text.strip_prefix(b"rename from ") {
-            once(self.rename.0.is_none())?;
-            self.rename.0 = Some(whole_path(text)?);
-        } else if let Some(text) = text.strip_prefix(b"rename to ") {
-            once(self.rename.1.is_none())?;
-            self.rename.1 = Some(whole_path(text)?);
-        } else if let Some(text) = text.strip_prefix(b"copy from ") {
-            once(self.copy.0.is_none())?;
-            self.copy.0 = Some(whole_path(text)?);
-        } else if let Some(text) = text.strip_prefix(b"copy to ") {
-            once(self.copy.1.is_none())?;
-            self.copy.1 = Some(whole_path(text)?);
-        } else if let Some(text) = text.strip_prefix(b"index ") {
-            once(self.blobs.is_none())?;
+        let after = |prefix: &str| text.strip_prefix(prefix.as_bytes());
+        if let Some(text) = after("--- ") {
+            once(&mut self.minus, side(text, lines)?, lines)?;
+        } else if let Some(text) = after("+++ ") {
+            once(&mut self.plus, side(text, lines)?, lines)?;
+        } else if let Some(text) = after("old mode ") {
+            once(&mut self.old_mode, mode(text, lines)?, lines)?;
+        } else if let Some(text) = after("new mode ") {
+            once(&mut self.new_mode, mode(text, lines)?, lines)?;
+        } else if let Some(text) = after("new file mode ") {
+            once(&mut self.new_file, mode(text, lines)?, lines)?;
+        } else if let Some(text) = after("deleted file mode ") {
+            once(&mut self.deleted_file, mode(text, lines)?, lines)?;
+        } else if let Some(text) = after("rename from ") {
+            once(&mut self.rename.0, whole_path(text, lines)?, lines)?;
+        } else if let Some(text) = after("rename to ") {
+            once(&mut self.rename.1, whole_path(text, lines)?, lines)?;
+        } else if let Some(text) = after("copy from ") {
+            once(&mut self.copy.0, whole_path(text, lines)?, lines)?;
+        } else if let Some(text) = after("copy to ") {
+            once(&mut self.copy.1, whole_path(text, lines)?, lines)?;
+        } else if let Some(text) = after("index ") {
             let (blobs, rest) =
                 blobs(text).ok_or_else(|| lines.error("an `index` line that can't be read"))?;
-            self.blobs = Some(blobs);
-            if let Some(text) = rest {
-                self.index_mode = Some(mode(text)?);
-            }
+            once(&mut self.blobs, blobs, lines)?;
+            self.index_mode = rest.map(|text| mode(text, lines)).transpose()?;
         } else {
-            return Ok(
-                text.starts_with(b"similarity index ") || text.starts_with(b"dissimilarity index ")
-            );
+            return Ok(after("similarity index ")
+                .or(after("dissimilarity index "))
+                .is_some());
         }
         Ok(true)
     }
@@ -231,14 +195,42 @@ fn blobs(text: &[u8]) -> Option<(Blobs, Option<&[u8]>)> {
     (hex(old) && hex(new)).then(|| ((old.to_owned(), new.to_owned()), mode))
 }
 
-fn mode(text: &[u8]) -> Option<Mode> {
-    let text = std::str::from_utf8(text).ok()?;
-    (text.len() == 6).then(|| u32::from_str_radix(text, 8).ok().and_then(Mode::from_bits))?
+/// Fills in what a header may say once.
+fn once<T>(slot: &mut Option<T>, value: T, lines: &Lines<'_>) -> Result<(), Error> {
+    if slot.replace(value).is_some() {
+        return Err(lines.error("a second header line of this kind"));
+    }
+    Ok(())
 }
 
-fn unknown_mode(text: &[u8], lines: &Lines<'_>) -> Error {
-    if text == b"160000" {
-        return lines.error("a change of a submodule, which a stack can't carry");
+fn whole_path(text: &[u8], lines: &Lines<'_>) -> Result<Vec<u8>, Error> {
+    match path::read(text) {
+        Some((path, b"" | b"\t")) => Ok(path),
+        _ => Err(lines.error("a path that can't be read")),
     }
-    lines.error("a mode that no file of a patch has; 100644, 100755 and 120000 are known")
+}
+
+/// The path of a `---` or `+++` line, or `None` for `/dev/null`.
+fn side(text: &[u8], lines: &Lines<'_>) -> Result<Option<Vec<u8>>, Error> {
+    let path = whole_path(text, lines)?;
+    if path == b"/dev/null" {
+        return Ok(None);
+    }
+    let stripped = path::stripped(&path)
+        .ok_or_else(|| lines.error("a path without `a/` or `b/` before it"))?;
+    Ok(Some(stripped.to_vec()))
+}
+
+fn mode(text: &[u8], lines: &Lines<'_>) -> Result<Mode, Error> {
+    if text == b"160000" {
+        return Err(lines.error("a change of a submodule, which a stack can't carry"));
+    }
+    let bits = std::str::from_utf8(text)
+        .ok()
+        .filter(|text| text.len() == 6);
+    bits.and_then(|text| u32::from_str_radix(text, 8).ok())
+        .and_then(Mode::from_bits)
+        .ok_or_else(|| {
+            lines.error("a mode that no file of a patch has; 100644, 100755 and 120000 are known")
+        })
 }

@@ -236,6 +236,15 @@ impl Repo {
     }
 }
 
+/// Numbered lines, some of them replaced.
+pub fn lines(range: std::ops::Range<usize>, changed: &[(usize, &str)]) -> String {
+    let line = |number| match changed.iter().find(|(changed, _)| *changed == number) {
+        Some((_, text)) => format!("{text}\n"),
+        None => format!("line {number}\n"),
+    };
+    range.map(line).collect()
+}
+
 pub fn policy() -> Policy {
     Policy {
         offsets: true,

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{Context, Guest, MachineTest, Outcome, seconds};
 use crate::qemu::line::Accelerator;
 use crate::runner::Extras;
+use crate::workspace::Profile;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -46,6 +47,11 @@ pub(super) const TESTS: &[MachineTest] = &[
         name: "boot::svsm_with_4K_pages_only",
         limit: seconds(240),
         run: with_small_pages,
+    },
+    MachineTest {
+        name: "boot::svsm_debug_image",
+        limit: seconds(240),
+        run: debug,
     },
     MachineTest {
         name: "boot::same_twice_by_instruction_count",
@@ -106,10 +112,19 @@ struct Survey {
     memory_kib: u64,
     vmpl: String,
     log: String,
+    /// What the SVSM wrote to its own log.
+    svsm: String,
 }
 
 fn survey(context: &mut Context, guest: &Guest) -> Result<Survey> {
-    let text = context.script(guest, SURVEY)?;
+    let finished = context.run(guest, &["sh", "-ec", SURVEY])?;
+    ensure!(
+        finished.status() == Some(0),
+        "the survey ended with status {:?}\n{}",
+        finished.status(),
+        finished.stderr_text()
+    );
+    let text = finished.stdout_text();
     let mut lines = text.lines();
     let mut next = || {
         lines
@@ -129,6 +144,7 @@ fn survey(context: &mut Context, guest: &Guest) -> Result<Survey> {
         memory_kib,
         vmpl,
         log: text,
+        svsm: finished.ended.svsm,
     })
 }
 
@@ -182,6 +198,34 @@ fn under_svsm(context: &mut Context, cpus: u32, memory: u64) -> Result<Outcome> 
     };
     let survey = survey(context, &guest)?;
     check(&survey, &guest, "2", "SNP running at VMPL2")?;
+    ensure!(
+        survey.svsm.is_empty(),
+        "a release image is quiet, and this one said:\n{}",
+        survey.svsm
+    );
+    Ok(Outcome::Passed)
+}
+
+/// The image of `--debug`, with its assertions and overflow checks, boots as well; and it talks.
+fn debug(context: &mut Context) -> Result<Outcome> {
+    let guest = Guest {
+        profile: Profile::Debug,
+        memory: 512 * MIB,
+        ..Guest::default()
+    };
+    let survey = survey(context, &guest)?;
+    check(&survey, &guest, "2", "SNP running at VMPL2")?;
+    for line in [
+        "svsm info: CPU 0 of 2 started",
+        "svsm debug: the guest's memory is in the machine",
+        "svsm info: the guest starts",
+    ] {
+        ensure!(
+            survey.svsm.lines().any(|told| told.trim_end() == line),
+            "the SVSM's log has no line `{line}`:\n{}",
+            survey.svsm
+        );
+    }
     Ok(Outcome::Passed)
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Guest {
     pub(crate) svsm: bool,
     /// The security machine.
     pub(crate) platform: Platform,
+    /// How the SVSM and the emulator are built.
+    pub(crate) profile: Profile,
     /// Words added to the kernel's command line.
     pub(crate) append: String,
     /// Devices and the way of execution.
@@ -52,6 +54,7 @@ impl Default for Guest {
             memory: 2 << 30,
             svsm: true,
             platform: Platform::Snp,
+            profile: Profile::Release,
             append: String::new(),
             extras: Extras::default(),
         }
@@ -149,7 +152,7 @@ impl Context {
             bare_metal: None,
             platform: guest.platform,
             svsm: guest.svsm && guest.platform != Platform::None,
-            profile: Profile::Release,
+            profile: guest.profile,
         }
     }
 

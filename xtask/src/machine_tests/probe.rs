@@ -4,7 +4,9 @@
 
 use anyhow::{Result, ensure};
 
+use super::trace::Trace;
 use super::{Context, Guest, MachineTest, Outcome, seconds};
+use crate::runner::Extras;
 
 const MEMORY: u64 = 512 << 20;
 
@@ -35,6 +37,11 @@ pub(super) const TESTS: &[MachineTest] = &[
         run: |context| suite(context, "svsm", true, 2, 269),
     },
     MachineTest {
+        name: "probe::flushes_of_the_whole_machine",
+        limit: seconds(120),
+        run: flushes,
+    },
+    MachineTest {
         name: "probe::load_on_4_vcpus",
         limit: seconds(240),
         run: load,
@@ -59,8 +66,43 @@ fn suite(
     Ok(Outcome::Passed)
 }
 
+/// A call that takes a right away pays one flush, and no other call pays any: counted over the calls of the benchmark.
+fn flushes(context: &mut Context) -> Result<Outcome> {
+    let file = context.folder().join("flushes.pftrace");
+    let guest = Guest {
+        cpus: 2,
+        memory: MEMORY,
+        extras: Extras {
+            trace: Some(file.clone()),
+            ..Extras::default()
+        },
+        ..Guest::default()
+    };
+    let report = context.probe(&guest, "bench")?;
+    report.verdict(6)?;
+    let trace = Trace::read(&std::fs::read(&file)?)?;
+    let flushes = trace.spans("flush of all vCPUs");
+    let within = |&(start, end): &(u64, u64)| {
+        let inside = |&&(from, to): &&(u64, u64)| start <= from && to <= end;
+        flushes.iter().filter(inside).count()
+    };
+    let calls = |name: &str| trace.spans(name).iter().map(within).collect::<Vec<_>>();
+    let (queries, changes) = (calls("QUERY_PROTOCOL"), calls("PVALIDATE"));
+    ensure!(
+        queries.len() == 16 && queries.iter().all(|&count| count == 0),
+        "flushes in each query: {queries:?}"
+    );
+    // The probe's GHCB leaves, and then lists of four lengths leave and come back, 16 times each.
+    let expected = [1].into_iter().chain([1, 0].repeat(4 * 16));
+    ensure!(
+        changes.iter().copied().eq(expected),
+        "flushes in each PVALIDATE, which leave and come in turn: {changes:?}"
+    );
+    Ok(Outcome::Passed)
+}
+
 /// Calls of each vCPU of the load.
-const ROUNDS: u64 = 5_000;
+const ROUNDS: u64 = 4_000;
 
 /// Four vCPUs issue calls of all kinds, on a machine with a fifth one, on which they make and delete vCPUs.
 fn load(context: &mut Context) -> Result<Outcome> {

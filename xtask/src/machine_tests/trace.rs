@@ -75,8 +75,14 @@ fn boot(context: &mut Context) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A slice that ended: track, name, nanoseconds.
-type Slice = (u64, u64, u64);
+/// A slice that ended.
+struct Slice {
+    track: u64,
+    name: u64,
+    /// In nanoseconds, as its duration.
+    start: u64,
+    duration: u64,
+}
 
 /// What the file says, by the field numbers of Perfetto's `perfetto_trace.proto`.
 #[derive(Default)]
@@ -148,7 +154,12 @@ impl Trace {
             }
             Some(2) => {
                 let (name, start) = slices.pop().context("a slice ends that did not begin")?;
-                self.slices.push((track, name, time - start));
+                self.slices.push(Slice {
+                    track,
+                    name,
+                    start,
+                    duration: time - start,
+                });
             }
             Some(3) => {
                 ensure!(known, "an event without a name");
@@ -162,19 +173,34 @@ impl Trace {
 
     /// How many events are called `name`, those that last and those that do not.
     pub(super) fn count(&self, name: &str) -> usize {
-        let slices = self.slices.iter().map(|(_, name, _)| name);
+        let slices = self.slices.iter().map(|slice| &slice.name);
         slices
             .chain(&self.instants)
             .filter(|id| self.names[id] == name)
             .count()
     }
 
+    /// When each slice called `name` began and ended, in order.
+    pub(super) fn spans(&self, name: &str) -> Vec<(u64, u64)> {
+        let named = |slice: &&Slice| self.names[&slice.name] == name;
+        let mut spans: Vec<_> = self
+            .slices
+            .iter()
+            .filter(named)
+            .map(|slice| (slice.start, slice.start + slice.duration))
+            .collect();
+        spans.sort_unstable();
+        spans
+    }
+
     /// How often tracks of this name ran, and for how many nanoseconds.
     fn runs(&self, track: &str) -> (u64, u64) {
         self.slices
             .iter()
-            .filter(|(on, name, _)| self.tracks[on] == track && self.names[name] == "runs")
-            .fold((0, 0), |(count, sum), (_, _, time)| (count + 1, sum + time))
+            .filter(|slice| self.tracks[&slice.track] == track && self.names[&slice.name] == "runs")
+            .fold((0, 0), |(count, sum), slice| {
+                (count + 1, sum + slice.duration)
+            })
     }
 }
 

@@ -21,8 +21,7 @@ use std::time::Instant;
 use common::{Repo, parse};
 use git2::Oid;
 use material::{Part, Selection, commits};
-use patch_stack::mail::Patch;
-use skipping::{Counts, am_or_skip, apply_or_skip, git_rebase_or_skip, rebase_or_skip};
+use skipping::{Counts, Series, am_or_skip, apply_or_skip, git_rebase_or_skip, rebase_or_skip};
 
 struct Releases {
     repo: Repo,
@@ -88,24 +87,29 @@ impl Releases {
         let mut applier = self.repo.applier();
         let (ours, counts) = apply_or_skip(&mut applier, onto, &series.patches);
         let took = start.elapsed();
-        let (theirs, skipped) = am_or_skip(&self.repo, onto, &series.patches, &series.mailbox);
+        let (theirs, skipped) = am_or_skip(&self.repo, onto, series);
         println!("{what}: {counts:?} in {took:.1?}; git am skipped {skipped}");
         self.compare(&mut applier, onto, ours, theirs);
         assert_eq!(counts.skipped, skipped);
         counts
     }
 
+    /// Rebases a series to `onto` with both. In a rebase git finds out what lines have changed
+    /// with another algorithm than in `git am -3` (git-rebase(1), `diff-algorithm`). The engine
+    /// has one for both, so git is told to take that; how its own choice comes out is shown.
     fn rebase(&self, what: &str, series: &Series, onto: Oid) -> Counts {
         let start = Instant::now();
         let mut applier = self.repo.applier();
         let (ours, counts) = rebase_or_skip(&mut applier, &series.commits, onto);
         let took = start.elapsed();
-        let tip = *series.commits.last().unwrap();
         let (theirs, skipped) =
-            git_rebase_or_skip(&self.repo, series.base, &series.patches, tip, onto);
+            git_rebase_or_skip(&self.repo, series, onto, &["-Xdiff-algorithm=myers"]);
         println!("{what}: {counts:?} in {took:.1?}; git rebase skipped {skipped}");
         self.compare(&mut applier, onto, ours, theirs);
         assert_eq!(counts.skipped, skipped);
+        let (tip, skipped) = git_rebase_or_skip(&self.repo, series, onto, &[]);
+        let same = if tip == ours { "the same" } else { "another" };
+        println!("{what}, by git's own algorithm: {same} tip, skipped {skipped}");
         counts
     }
 
@@ -155,13 +159,6 @@ impl Releases {
             String::from_utf8_lossy(&differences)
         );
     }
-}
-
-struct Series {
-    base: Oid,
-    commits: Vec<Oid>,
-    patches: Vec<Patch>,
-    mailbox: PathBuf,
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Series from end to end with both engines: what stops is skipped.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Output;
 
 use git2::Oid;
@@ -10,6 +10,14 @@ use patch_stack::mail::Patch;
 use patch_stack::rebase;
 
 use crate::common::Repo;
+
+/// A series as commits, as patches, and as a mailbox.
+pub(crate) struct Series {
+    pub(crate) base: Oid,
+    pub(crate) commits: Vec<Oid>,
+    pub(crate) patches: Vec<Patch>,
+    pub(crate) mailbox: PathBuf,
+}
 
 /// What became of many patches, none of which stops the rest.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -58,14 +66,9 @@ pub(crate) fn rebase_or_skip(applier: &mut Applier, commits: &[Oid], onto: Oid) 
 }
 
 /// `git am -3`, with `--skip` where it stops. Returns the tip and how often it was skipped.
-pub(crate) fn am_or_skip(
-    repo: &Repo,
-    base: Oid,
-    patches: &[Patch],
-    mailbox: &Path,
-) -> (Oid, usize) {
-    repo.check_out_sparse(base, patches);
-    let path = mailbox.to_str().unwrap();
+pub(crate) fn am_or_skip(repo: &Repo, base: Oid, series: &Series) -> (Oid, usize) {
+    repo.check_out_sparse(base, &series.patches);
+    let path = series.mailbox.to_str().unwrap();
     let arguments = [
         "am",
         "-q",
@@ -77,17 +80,16 @@ pub(crate) fn am_or_skip(
     skip_to_the_end(repo, repo.command(&arguments).output().unwrap(), "am")
 }
 
-/// `git rebase --onto`, with `--skip` where it stops.
+/// `git rebase --onto`, with `--skip` where it stops, and with more options.
 pub(crate) fn git_rebase_or_skip(
     repo: &Repo,
-    base: Oid,
-    patches: &[Patch],
-    tip: Oid,
+    series: &Series,
     onto: Oid,
+    options: &[&str],
 ) -> (Oid, usize) {
-    repo.check_out_sparse(tip, patches);
-    let (onto, base) = (onto.to_string(), base.to_string());
-    let arguments = [
+    repo.check_out_sparse(*series.commits.last().unwrap(), &series.patches);
+    let (onto, base) = (onto.to_string(), series.base.to_string());
+    let fixed = [
         "rebase",
         "-q",
         "--committer-date-is-author-date",
@@ -95,6 +97,7 @@ pub(crate) fn git_rebase_or_skip(
         &onto,
         &base,
     ];
+    let arguments: Vec<&str> = fixed.into_iter().chain(options.iter().copied()).collect();
     skip_to_the_end(repo, repo.command(&arguments).output().unwrap(), "rebase")
 }
 

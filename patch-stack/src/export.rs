@@ -18,7 +18,7 @@ use git2::Oid;
 
 pub use self::plan::{Change, Plan};
 
-use crate::declare::Declaration;
+use crate::declare::{self, Declaration};
 use crate::failure::{At as _, Failure, Kind, Result};
 use crate::lock::Lock;
 use crate::worktree::{Job, Journal, State, applied_files, require_same_files};
@@ -178,19 +178,8 @@ pub fn export(job: &Job<'_>, ground: &Ground<'_>) -> Result<Exported> {
 fn redeclared(job: &Job<'_>, ground: &Ground<'_>, base: &str) -> Result<(PathBuf, Vec<u8>)> {
     let path = ground.folder.join("branches.toml");
     let text = std::fs::read_to_string(&path).at("reading", &path)?;
-    // Read again: the spans are those of the file as it is now.
-    let declared = Declaration::parse(&text).map_err(|error| error.in_file(&path))?;
-    let span = declared
-        .branch(job.branch)
-        .map_err(Failure::usage)?
-        .part(Some(&job.project.name))
-        .map_err(Failure::usage)?
-        .1
-        .base_span
-        .clone();
-    let mut changed = text.clone();
-    changed.replace_range(span, &format!("\"{base}\""));
-    Declaration::parse(&changed).map_err(|error| error.in_file(&path))?;
+    let changed = declare::with_base(&text, job.branch, &job.project.name, base)
+        .map_err(|error| error.in_file(&path))?;
     Ok((path, changed.into_bytes()))
 }
 

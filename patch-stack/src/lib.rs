@@ -34,6 +34,8 @@
 //! * [`worktree`]: where a person works, and resolves conflicts
 //! * [`export`], [`format`]: commits back to patch files, and to mails
 //! * [`checks`], [`tools`]: checks of single patches, with the project's own scripts
+//! * [`import`], [`send`]: a mailed series taken in, and one made ready for mail
+//! * [`history`]: a branch as it was
 //! * [`failure`], [`watch`]: what is told to people
 
 pub mod apply;
@@ -46,12 +48,15 @@ pub mod failure;
 pub mod format;
 pub mod git;
 pub mod hash;
+pub mod history;
+pub mod import;
 pub mod landed;
 pub mod lock;
 pub mod mail;
 pub mod mirror;
 pub mod patch_id;
 pub mod rebase;
+pub mod send;
 pub mod series;
 #[cfg(test)]
 mod testing;

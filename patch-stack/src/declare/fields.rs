@@ -146,6 +146,16 @@ impl<'a> Fields<'a> {
         self.texts_of(key, value)
     }
 
+    /// A list of texts and where in the file it stands, brackets included.
+    pub(crate) fn spanned_texts(
+        &self,
+        key: &'static str,
+    ) -> Result<Option<(Vec<String>, Range<usize>)>, Error> {
+        self.find(key)
+            .map(|value| Ok((self.texts_of(key, value)?, value.span())))
+            .transpose()
+    }
+
     fn texts_of(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Error> {
         let DeValue::Array(items) = value.get_ref() else {
             return Err(self.mistyped(key, value, "a list of texts"));

@@ -16,6 +16,7 @@ mod names;
 mod project;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,6 +28,8 @@ pub use self::build::{Build, Objects};
 pub use self::error::Error;
 pub use self::names::{check_name, nearest_name};
 pub use self::project::{Base, Checkpatch, Project, SeriesEntry, Source, SourceKind, Variant};
+
+pub use self::write::{with_base, with_branch, with_series};
 
 use self::fields::Fields;
 
@@ -68,6 +71,8 @@ pub struct Part {
     pub base_span: Range<usize>,
     /// The series, the lowest first.
     pub series: Vec<String>,
+    /// Where their list stands in the file, brackets included: `import` adds to it.
+    pub series_span: Range<usize>,
     /// The names of the project's builds that `build` makes.
     pub builds: Vec<String>,
     /// The names of the boot tests that `boot` runs.
@@ -223,10 +228,14 @@ impl Part {
         let (base, base_span) = fields
             .spanned_text("base")?
             .ok_or_else(|| fields.missing("base"))?;
+        let (series, series_span) = fields
+            .spanned_texts("series")?
+            .ok_or_else(|| fields.missing("series"))?;
         let part = Self {
             base,
             base_span,
-            series: fields.texts("series")?,
+            series,
+            series_span,
             builds: fields.texts("build")?,
             boot: fields.texts("boot")?,
             no_boot: fields.optional_text("no-boot")?,

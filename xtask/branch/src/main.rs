@@ -26,7 +26,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, check, clean, edit, export, fetch, list, lock, rebase, resume, status, verify,
+    apply, check, clean, edit, export, fetch, format, history, import, list, lock, new, rebase,
+    resume, status, verify,
 };
 use crate::failure::Status;
 use crate::house::House;
@@ -88,6 +89,16 @@ enum BranchCommand {
     Rebase(rebase::RebaseCommand),
     #[command(about = rebase::ABOUT_LANDED, long_about = rebase::LONG_ABOUT_LANDED, after_help = rebase::EXAMPLES_LANDED)]
     Landed(rebase::LandedCommand),
+    #[command(about = new::ABOUT, after_help = new::EXAMPLES)]
+    New(new::New),
+    #[command(about = import::ABOUT, long_about = import::LONG_ABOUT, after_help = import::EXAMPLES)]
+    Import(import::Import),
+    #[command(about = format::ABOUT, long_about = format::LONG_ABOUT, after_help = format::EXAMPLES)]
+    Format(format::Format),
+    #[command(about = history::ABOUT_DIFF, long_about = history::LONG_ABOUT_DIFF, after_help = history::EXAMPLES_DIFF)]
+    Diff(history::Diff),
+    #[command(about = history::ABOUT_LOG, after_help = history::EXAMPLES_LOG)]
+    Log(history::Log),
     #[command(about = check::ABOUT, long_about = check::LONG_ABOUT, after_help = check::EXAMPLES)]
     Check(check::CheckCommand),
     #[command(about = clean::ABOUT, long_about = clean::LONG_ABOUT, after_help = clean::EXAMPLES)]
@@ -135,6 +146,11 @@ fn start() -> Result<Status> {
         BranchCommand::Rebase(command) => command.run(&house),
         BranchCommand::Landed(command) => command.run(&house),
         BranchCommand::Check(command) => command.run(&house),
+        BranchCommand::New(command) => command.run(&house),
+        BranchCommand::Import(command) => command.run(&house),
+        BranchCommand::Format(command) => command.run(&house),
+        BranchCommand::Diff(command) => command.run(&house),
+        BranchCommand::Log(command) => command.run(&house),
         BranchCommand::Clean(command) => command.run(&house),
     }
 }

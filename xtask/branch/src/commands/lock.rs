@@ -109,8 +109,8 @@ pub(crate) fn branch_lock(place: &Place<'_>, applied: &Applied) -> BranchLock {
             .outcome
             .steps
             .last()
-            .map(|step| step.tree.to_string())
-            .unwrap_or_default(),
+            // Without a patch nothing is on top of the base.
+            .map_or_else(String::new, |step| step.tree.to_string()),
         tip_commit: applied.tip().to_string(),
     }
 }

@@ -5,6 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use patch_stack::branch::Standing;
 use patch_stack::failure::Kind;
+use patch_stack::worktree::State;
 use serde_json::{Value, json};
 
 use super::apply::state_word;
@@ -120,6 +121,8 @@ fn look(place: &Place<'_>) -> Result<Line> {
                 .map_or("", |patch| patch.name.as_str())
         )),
     }
+    let work = at_work(place)?;
+    notes.extend(work.clone());
     Ok(Line {
         status: super::apply::status_of(&standing),
         json: json!({
@@ -130,6 +133,7 @@ fn look(place: &Place<'_>) -> Result<Line> {
             "state": state_word(&standing),
             "locked": pinned.is_ok(),
             "tip_commit": applied.tip().to_string(),
+            "work": work,
             "notes": notes,
         }),
         cells: vec![
@@ -144,4 +148,25 @@ fn look(place: &Place<'_>) -> Result<Line> {
             notes.join("; "),
         ],
     })
+}
+
+/// What a person has under way, in words.
+fn at_work(place: &Place<'_>) -> Result<Option<String>> {
+    let mirror = place.mirror()?;
+    let state = State::read(&mirror, &place.branch.name)?;
+    if let Some(operation) = state.as_ref().and_then(|state| state.operation.as_ref()) {
+        return Ok(Some(format!("an {} waits at a conflict", operation.kind)));
+    }
+    let desk = place.desk()?;
+    let head = mirror.find_ref(&desk.head_ref())?;
+    if head != mirror.find_ref(&desk.applied_ref())? {
+        let rebased = state
+            .filter(|state| state.base != place.part.base)
+            .map(|state| format!(", on {}", state.base));
+        return Ok(Some(format!(
+            "commits not exported{}",
+            rebased.unwrap_or_default()
+        )));
+    }
+    Ok(None)
 }

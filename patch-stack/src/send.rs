@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A series made ready for mail. Nothing is ever sent.
+//!
+//! A sign-off is a person's act: one is added only for the person that is named. A commit that
+//! stands for a tarball is nobody else's, so it is never sent as `base-commit`: the upstream's
+//! commit is, where it is known, and else the tag's name.
+
+use std::path::{Path, PathBuf};
+
+use git2::Oid;
+
+use crate::declare::Base;
+use crate::failure::{At as _, Failure, Result};
+use crate::history::Version;
+use crate::mail::Person;
+use crate::mirror::{BaseState, Mirror};
+
+/// How a series is to be mailed.
+pub struct Sending<'a> {
+    /// The first commit that is not mailed: the base, or the layer below.
+    pub start: Oid,
+    /// The last commit that is.
+    pub tip: Oid,
+    /// The number of the version, 1 for the first.
+    pub version: u32,
+    /// Subject and text of a cover letter.
+    pub cover: Option<(&'a str, &'a str)>,
+    /// Who sends it and signs it off.
+    pub signer: Option<&'a Person>,
+    /// The version before, for the range-diff in the cover letter.
+    pub previous: Option<&'a Version>,
+    /// Addresses to send to.
+    pub to: &'a [String],
+    /// Message-ids of series below that are not upstream.
+    pub prerequisites: &'a [String],
+    /// The folder for the mails, which has to be empty or not there.
+    pub folder: &'a Path,
+}
+
+/// Writes the mails.
+///
+/// # Errors
+/// git fails, or the folder has something in it.
+pub fn write_mails(
+    mirror: &Mirror,
+    base: &BaseState,
+    declared: &Base,
+    sending: &Sending<'_>,
+) -> Result<Vec<PathBuf>> {
+    let folder = sending.folder;
+    if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(
+            Failure::refused(format!("{} has files in it", folder.display()))
+                .hint("remove them, or choose another folder with --output"),
+        );
+    }
+    let mut arguments: Vec<String> = [
+        "-c",
+        "diff.algorithm=myers",
+        "format-patch",
+        "--quiet",
+        "--no-signature",
+        "--find-renames",
+        "--no-ext-diff",
+        "--thread=shallow",
+        "--numbered",
+    ]
+    .map(str::to_owned)
+    .into();
+    arguments.push(format!("--output-directory={}", folder.display()));
+    if sending.version > 1 {
+        arguments.push(format!("--reroll-count={}", sending.version));
+    }
+    if sending.cover.is_some() {
+        arguments.push("--cover-letter".to_owned());
+        if let Some(old) = sending.previous {
+            arguments.push(format!("--range-diff={}..{}", old.start, old.tip));
+        }
+    }
+    for address in sending.to {
+        arguments.push(format!("--to={address}"));
+    }
+    let mut command = mirror.git().command();
+    if let Some(person) = sending.signer {
+        use std::os::unix::ffi::OsStrExt as _;
+        let name = std::ffi::OsStr::from_bytes(&person.name);
+        let email = std::ffi::OsStr::from_bytes(&person.email);
+        command
+            .env("GIT_COMMITTER_NAME", name)
+            .env("GIT_COMMITTER_EMAIL", email);
+        arguments.push("--signoff".to_owned());
+        arguments.push("--from".to_owned());
+    }
+    arguments.push(format!("{}..{}", sending.start, sending.tip));
+    let output = command
+        .args(&arguments)
+        .output()
+        .map_err(|error| Failure::failed(format!("git cannot be started: {error}")))?;
+    if !output.status.success() {
+        return Err(Failure::failed(format!(
+            "git format-patch failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )));
+    }
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .at("reading", folder)?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    let Some(first) = files.first() else {
+        return Err(Failure::refused("there is no patch to mail"));
+    };
+    let bytes = std::fs::read(first).at("reading", first)?;
+    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    if let Some((subject, body)) = sending.cover {
+        text = text.replacen("*** SUBJECT HERE ***", subject, 1).replacen(
+            "*** BLURB HERE ***",
+            body.trim_end(),
+            1,
+        );
+    }
+    let text = with_base(&text, &base_lines(base, declared, sending.prerequisites));
+    std::fs::write(first, text).at("writing", first)?;
+    Ok(files)
+}
+
+/// What says where the series belongs, as lines for the first mail.
+fn base_lines(base: &BaseState, declared: &Base, prerequisites: &[String]) -> String {
+    let mut lines = String::new();
+    let known = declared
+        .commit
+        .clone()
+        .or_else(|| (base.origin.kind == "git").then(|| base.imported.to_string()));
+    match known {
+        Some(commit) => lines.push_str(&format!("base-commit: {commit}\n")),
+        None => lines.push_str(&format!("base: {}\n", declared.tag)),
+    }
+    for id in prerequisites {
+        lines.push_str(&format!("prerequisite-message-id: <{id}>\n"));
+    }
+    lines
+}
+
+/// The lines at the end of a mail's text: below a cover letter's statistics, or below the
+/// statistics of a patch, where `git am` does not take them for the message.
+fn with_base(mail: &str, lines: &str) -> String {
+    let at = mail
+        .find("\ndiff --git ")
+        .map_or(mail.trim_end().len(), |at| at);
+    let (head, tail) = mail.split_at(at);
+    format!("{}\n\n{lines}{tail}", head.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::branch;
+    use crate::testing::{Small, write};
+
+    struct Wish<'a> {
+        version: u32,
+        cover: Option<(&'a str, &'a str)>,
+        signer: Option<&'a Person>,
+    }
+
+    fn mails(small: &Small, wish: &Wish<'_>) -> Vec<String> {
+        let base = small.base("v1");
+        let applied =
+            branch::apply(&small.mirror, base.clone(), small.layers("v1").unwrap()).unwrap();
+        branch::keep(&small.mirror, &applied).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut declared = small.declared().projects["p"].bases["v1"].clone();
+        declared.commit = None;
+        let sending = Sending {
+            start: base.start,
+            tip: applied.tip(),
+            version: wish.version,
+            cover: wish.cover,
+            signer: wish.signer,
+            previous: None,
+            to: &["list@example.org".to_owned()],
+            prerequisites: &["1@example.org".to_owned()],
+            folder: folder.path(),
+        };
+        let mut synthetic = base.clone();
+        synthetic.origin.kind = "tar".to_owned();
+        let files = write_mails(&small.mirror, &synthetic, &declared, &sending).unwrap();
+        let again = write_mails(&small.mirror, &synthetic, &declared, &sending).unwrap_err();
+        assert!(again.message.contains("has files in it"));
+        files
+            .iter()
+            .map(|file| std::fs::read_to_string(file).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_sign_off_is_added_only_for_a_person_that_is_named() {
+        let small = Small::new();
+        let plain = Wish {
+            version: 1,
+            cover: None,
+            signer: None,
+        };
+        let found = mails(&small, &plain);
+        assert_eq!(found.len(), 3);
+        assert!(found.iter().all(|mail| !mail.contains("Signed-off-by")));
+        assert!(found[0].contains("Subject: [PATCH 1/3] a: five"));
+        let person = Person::new(b"Some One", b"one@example.org").unwrap();
+        let signed = Wish {
+            version: 2,
+            cover: Some(("a: numbers", "Why.\n")),
+            signer: Some(&person),
+        };
+        let found = mails(&small, &signed);
+        assert_eq!(found.len(), 4);
+        assert!(
+            found[0].contains("Subject: [PATCH v2 0/3] a: numbers"),
+            "{}",
+            found[0]
+        );
+        assert!(found[0].contains("\nWhy.\n"));
+        assert!(found[0].contains("\nTo: list@example.org\n"));
+        for mail in &found[1..] {
+            assert!(mail.contains("\nSigned-off-by: Some One <one@example.org>\n"));
+            assert!(mail.contains("\nFrom: Some One <one@example.org>\n"));
+            assert!(mail.contains("\n\nFrom: A Person <person@example.org>\n"));
+        }
+    }
+
+    #[test]
+    fn a_synthetic_commit_is_never_sent_as_the_base() {
+        let small = Small::new();
+        let wish = Wish {
+            version: 1,
+            cover: None,
+            signer: None,
+        };
+        let found = mails(&small, &wish);
+        assert!(found[0].contains("\nbase: v1\n"), "{}", found[0]);
+        assert!(found[0].contains("\nprerequisite-message-id: <1@example.org>\n"));
+        let imported = small.base("v1").imported.to_string();
+        assert!(found.iter().all(|mail| !mail.contains(&imported)));
+        // And the mail still gives the same commit.
+        let parsed = crate::mail::Patch::parse(found[0].as_bytes(), &Default::default()).unwrap();
+        assert_eq!(parsed.message, "a: five\n\nBecause of five.\n");
+        write(&small.path().join("mail"), &found[0]);
+    }
+}

@@ -199,7 +199,8 @@ mod tests {
         for gpa in (0x1_0000..0x1_8000).step_by(4096) {
             let page = Frame::new(gpa).unwrap().into();
             bring_in_at_start(&platform, &tracker, page, false).unwrap();
-            platform.fake_memory().poke(gpa, &[0; 4096]);
+            // What was in the page that the host found.
+            platform.fake_memory().poke(gpa + 8, &[0; 16]);
         }
         platform.started();
         test(&platform, &tracker, &Marks::new());
@@ -260,15 +261,20 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(
+        miri,
+        ignore = "the fake memory zeroes by words what it copies by bytes, which Miri does not follow"
+    )]
     fn zeroes_go_where_copies_go() {
         with_view(|memory, tracker, marks| {
             let view = View::new(memory, tracker, marks, 0).unwrap();
-            view.write(0x1_0FFF, &[7; 4098]).unwrap();
+            // The last bytes before the page and in it, the first ones in it and behind it.
+            for gpa in [0x1_0FFF, 0x1_1FFF] {
+                view.write(gpa, &[7; 2]).unwrap();
+            }
             view.zero(Frame::new(0x1_1000).unwrap()).unwrap();
-            let mut bytes = [1; 4098];
-            view.read(0x1_0FFF, &mut bytes).unwrap();
-            assert_eq!((bytes[0], bytes[4097]), (7, 7));
-            assert_eq!(bytes[1..4097], [0; 4096]);
+            assert_eq!(view.read_value(0x1_0FFF), Ok([7u8, 0]));
+            assert_eq!(view.read_value(0x1_1FFF), Ok([0u8, 7]));
             assert_eq!(view.zero(Frame::new(0x2_0000).unwrap()), Err(Fault));
         });
     }

@@ -45,10 +45,13 @@ const FIRMWARE: Page = Page {
     least: 36,
 };
 
+/// The pages whose every row says what shows it.
 const FIDELITY: &str = "../docs/src/emulator/fidelity.md";
 const MACHINE_TESTS: &str = "../xtask/src/machine_tests";
-/// Names of fuzz targets, which stand beside those of tests.
-const FUZZ_TARGETS: [&str; 2] = ["igvm", "guest_message"];
+/// Fuzz targets, which stand beside tests.
+const FUZZ_TARGETS: &str = "../fuzz/fuzz_targets";
+/// What a row says that no test shows, with the reason.
+const NO_TEST: &str = "no test: ";
 
 /// Names in backquotes in the last column of the tables of `page`, up to the line `end`.
 fn named(page: &str, end: &str) -> BTreeSet<String> {
@@ -58,6 +61,39 @@ fn named(page: &str, end: &str) -> BTreeSet<String> {
         .filter_map(|line| line.strip_suffix(" |")?.rsplit_once("| "))
         .flat_map(|(_, cell)| cell.split('`').skip(1).step_by(2).map(str::to_owned))
         .collect()
+}
+
+/// The rows of `page` whose last column is headed `test` or `shown by` and names nothing, nor says why no test shows it; and
+/// lines of tables that have no such column, up to the line `end`.
+fn shown_by_nothing(page: &str, end: &str) -> Vec<String> {
+    let page = fs::read_to_string(page).expect("the page");
+    let mut wrong = Vec::new();
+    let mut before = "";
+    for line in page.lines().take_while(|line| *line != end) {
+        let cell = |line: &str| {
+            let row = line.strip_suffix(" |").or(line.strip_suffix("|"))?;
+            Some(row.rsplit_once('|')?.1.trim().to_owned())
+        };
+        match (line.starts_with('|'), before.starts_with('|')) {
+            // A heading. One that has no column for it is as wrong as a row that leaves it empty.
+            (true, false) => {
+                if !matches!(cell(line).as_deref(), Some("test" | "shown by")) {
+                    wrong.push(line.to_owned());
+                }
+            }
+            (true, true) if line.starts_with("|---") => {}
+            (true, true) => {
+                let cell = cell(line).unwrap_or_default();
+                let has_reason = cell.strip_prefix(NO_TEST).is_some_and(|why| why.len() > 10);
+                if !has_reason && cell.matches('`').count() < 2 {
+                    wrong.push(line.to_owned());
+                }
+            }
+            (false, _) => {}
+        }
+        before = line;
+    }
+    wrong
 }
 
 /// Calls `each` with every source below `path`.
@@ -94,7 +130,7 @@ impl Page {
     fn check(&self) {
         let found: BTreeSet<_> = self.sources.iter().flat_map(|path| tests(path)).collect();
         let mut named = named(self.path, "## Where it deviates");
-        named.retain(|name| !FUZZ_TARGETS.contains(&name.as_str()));
+        named.retain(|name| !Path::new(FUZZ_TARGETS).join(format!("{name}.rs")).exists());
         assert!(named.len() >= self.least, "{} tests only", named.len());
         let missing: Vec<_> = named.difference(&found).collect();
         assert!(missing.is_empty(), "named but not there: {missing:?}");
@@ -128,25 +164,52 @@ fn machine_tests() -> BTreeSet<String> {
     found
 }
 
-#[test]
-fn what_the_fidelity_page_names_exists() {
-    let machine_tests = machine_tests();
-    let unit_tests = tests("src");
-    let is_there = |name: &str| {
+/// What can show a thing.
+struct Shown {
+    machine_tests: BTreeSet<String>,
+    unit_tests: BTreeSet<String>,
+}
+
+impl Shown {
+    /// Whether `name` is a test of the emulator's, a module with tests, a machine test or the beginning of some.
+    fn by(&self, name: &str) -> bool {
         let stem = name.trim_end_matches('*');
         let machine_test = if stem == name && !name.ends_with("::") {
-            machine_tests.contains(name)
+            self.machine_tests.contains(name)
         } else {
-            machine_tests.iter().any(|test| test.starts_with(stem))
+            self.machine_tests.iter().any(|test| test.starts_with(stem))
         };
         let module = format!("src/{}", name.replace("::", "/"));
         let module_has_tests = [format!("{module}.rs"), module]
             .iter()
             .any(|path| Path::new(path).exists() && !tests(path).is_empty());
-        machine_test || unit_tests.contains(name) || module_has_tests
+        machine_test || module_has_tests || self.unit_tests.contains(name)
+    }
+}
+
+/// No line of a page.
+const THE_WHOLE_PAGE: &str = "\0";
+const END_OF_FIDELITY: &str = "## Faults of QEMU that it steps around";
+
+#[test]
+fn what_the_pages_name_exists() {
+    let mut names = named(FIDELITY, END_OF_FIDELITY);
+    assert!(names.len() > 25, "the page has {} names", names.len());
+    names.extend(named(SNP_RULES.path, THE_WHOLE_PAGE));
+    let shown = Shown {
+        machine_tests: machine_tests(),
+        unit_tests: tests("src"),
     };
-    let named = named(FIDELITY, "## Faults of QEMU that it steps around");
-    assert!(named.len() > 25, "the page has {} names", named.len());
-    let missing: Vec<_> = named.iter().filter(|name| !is_there(name)).collect();
+    let missing: Vec<_> = names.iter().filter(|name| !shown.by(name)).collect();
     assert!(missing.is_empty(), "named but not there: {missing:?}");
+}
+
+#[test]
+fn every_row_says_what_shows_it() {
+    let wrong = [
+        shown_by_nothing(FIDELITY, END_OF_FIDELITY),
+        shown_by_nothing(SNP_RULES.path, THE_WHOLE_PAGE),
+    ]
+    .concat();
+    assert!(wrong.is_empty(), "shown by nothing: {wrong:#?}");
 }

@@ -59,6 +59,8 @@ pub fn write_mails(
         "diff.algorithm=myers",
         "format-patch",
         "--quiet",
+        // The names of commits that only this machine has say nothing to a reader.
+        "--zero-commit",
         "--no-signature",
         "--find-renames",
         "--no-ext-diff",

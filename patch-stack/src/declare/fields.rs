@@ -150,10 +150,9 @@ impl<'a> Fields<'a> {
     pub(crate) fn spanned_texts(
         &self,
         key: &'static str,
-    ) -> Result<Option<(Vec<String>, Range<usize>)>, Error> {
-        self.find(key)
-            .map(|value| Ok((self.texts_of(key, value)?, value.span())))
-            .transpose()
+    ) -> Result<(Vec<String>, Range<usize>), Error> {
+        let value = self.find(key).ok_or_else(|| self.missing(key))?;
+        Ok((self.texts_of(key, value)?, value.span()))
     }
 
     fn texts_of(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Error> {

@@ -228,9 +228,7 @@ impl Part {
         let (base, base_span) = fields
             .spanned_text("base")?
             .ok_or_else(|| fields.missing("base"))?;
-        let (series, series_span) = fields
-            .spanned_texts("series")?
-            .ok_or_else(|| fields.missing("series"))?;
+        let (series, series_span) = fields.spanned_texts("series")?;
         let part = Self {
             base,
             base_span,

@@ -26,8 +26,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, check, clean, edit, export, fetch, format, history, import, list, lock, new, rebase,
-    resume, status, verify,
+    apply, check, clean, doctor, edit, export, fetch, format, history, import, list, lock, new,
+    rebase, resume, status, verify,
 };
 use crate::failure::Status;
 use crate::house::House;
@@ -89,6 +89,8 @@ enum BranchCommand {
     Rebase(rebase::RebaseCommand),
     #[command(about = rebase::ABOUT_LANDED, long_about = rebase::LONG_ABOUT_LANDED, after_help = rebase::EXAMPLES_LANDED)]
     Landed(rebase::LandedCommand),
+    #[command(about = doctor::ABOUT, long_about = doctor::LONG_ABOUT, after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Doctor),
     #[command(about = new::ABOUT, after_help = new::EXAMPLES)]
     New(new::New),
     #[command(about = import::ABOUT, long_about = import::LONG_ABOUT, after_help = import::EXAMPLES)]
@@ -146,6 +148,7 @@ fn start() -> Result<Status> {
         BranchCommand::Rebase(command) => command.run(&house),
         BranchCommand::Landed(command) => command.run(&house),
         BranchCommand::Check(command) => command.run(&house),
+        BranchCommand::Doctor(command) => command.run(&house),
         BranchCommand::New(command) => command.run(&house),
         BranchCommand::Import(command) => command.run(&house),
         BranchCommand::Format(command) => command.run(&house),

@@ -36,10 +36,12 @@
 //! * [`checks`], [`tools`]: checks of single patches, with the project's own scripts
 //! * [`import`], [`send`]: a mailed series taken in, and one made ready for mail
 //! * [`history`]: a branch as it was
+//! * [`build`]: builds that are kept, and the objects that show what was built
 //! * [`failure`], [`watch`]: what is told to people
 
 pub mod apply;
 pub mod branch;
+pub mod build;
 pub mod checks;
 pub mod declare;
 pub mod diff;

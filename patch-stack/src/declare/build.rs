@@ -11,12 +11,19 @@ pub struct Build {
     pub name: String,
     /// Commands that set up the build folder, run once for each base and declaration.
     pub configure: Vec<Vec<String>>,
-    /// Commands that build. `{build}`, `{source}`, `{patches}` and `{jobs}` are filled in.
+    /// Commands that build. `{source}`, `{build}`, `{folder}` (that of `branches.toml`) and
+    /// `{jobs}` are filled in; a file below `{folder}` is part of the build's name.
     pub make: Vec<Vec<String>>,
+    /// Commands that show of a single patch that it builds; those of `make` if there are none.
+    pub each: Vec<Vec<String>>,
     /// Where the object of a C file is.
     pub objects: Objects,
     /// Objects that have to be there whatever the branch touches.
     pub require: Vec<String>,
+    /// Starts of paths that some other build compiles, like `tools/`.
+    pub elsewhere: Vec<String>,
+    /// Debian packages that it needs.
+    pub packages: Vec<String>,
     /// The file that `boot` and `stack` take, relative to the build folder.
     pub product: Option<String>,
 }
@@ -45,12 +52,18 @@ impl Build {
             name: name.to_owned(),
             configure: fields.text_lists("configure")?,
             make: fields.text_lists("make")?,
+            each: fields.text_lists("each")?,
             objects,
             require: fields.texts("require")?,
+            elsewhere: fields.texts("elsewhere")?,
+            packages: fields.texts("packages")?,
             product: fields.optional_text("product")?,
         };
         fields.end(&[])?;
-        if build.make.iter().chain(&build.configure).any(Vec::is_empty) {
+        if [&build.make, &build.each, &build.configure]
+            .iter()
+            .any(|commands| commands.iter().any(Vec::is_empty))
+        {
             return Err(fields.wrong("an empty command"));
         }
         if build.make.is_empty() {

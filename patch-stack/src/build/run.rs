@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Runs a program that takes long: its output goes to a file, its last line to whoever watches,
+//! and it ends when the watch says so.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::failure::{At as _, Failure, Result};
+use crate::watch::Watch;
+
+/// How long a program may take to end after it was told to.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs `command`, its output at the end of the file `log`.
+///
+/// The program stays in this process's group: Ctrl-C on a terminal reaches it as well, and `make`
+/// and `ninja` end what they have started.
+///
+/// # Errors
+/// It can't be started, or `watch` asked to stop.
+pub fn run(command: &mut Command, log: &Path, watch: &dyn Watch) -> Result<ExitStatus> {
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .at("writing", log)?;
+    let errors = file.try_clone().at("writing", log)?;
+    let mut reader = File::open(log).at("reading", log)?;
+    reader.seek(SeekFrom::End(0)).at("reading", log)?;
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(errors)
+        .spawn()
+        .map_err(|error| Failure::failed(format!("{name} cannot be started: {error}")))?;
+    loop {
+        let ended = child
+            .try_wait()
+            .map_err(|error| Failure::failed(format!("waiting for {name}: {error}")))?;
+        if let Some(status) = ended {
+            watch.check()?;
+            return Ok(status);
+        }
+        if let Err(stop) = watch.check() {
+            end(&mut child);
+            return Err(stop);
+        }
+        let mut fresh = Vec::new();
+        if reader.read_to_end(&mut fresh).is_ok()
+            && let Some(line) = String::from_utf8_lossy(&fresh)
+                .lines()
+                .rfind(|line| !line.trim().is_empty())
+        {
+            watch.detail(line.trim());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Asks the child to end, and makes it end.
+fn end(child: &mut Child) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    let asked = Instant::now();
+    while asked.elapsed() < GRACE {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// What went wrong, out of a compiler's or a linker's output: the lines that speak of an error, or
+/// the last ones.
+#[must_use]
+pub fn last_words(text: &str) -> Vec<&str> {
+    const MOST: usize = 12;
+    let lines: Vec<_> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let speaks = |line: &&&str| {
+        line.contains("error:") || line.contains("undefined reference") || line.contains("ERROR:")
+    };
+    let errors: Vec<_> = lines.iter().filter(speaks).copied().take(MOST).collect();
+    if errors.is_empty() {
+        lines[lines.len().saturating_sub(MOST)..].to_vec()
+    } else {
+        errors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Kind;
+    use crate::watch::Silent;
+    use std::cell::{Cell, RefCell};
+
+    #[test]
+    fn a_program_is_logged_and_its_status_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo out; echo err >&2; exit 3"]);
+        let status = run(&mut command, &log, &Silent).unwrap();
+        assert_eq!(status.code(), Some(3));
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "out\nerr\n");
+        let missing = run(&mut Command::new("/no/such/program"), &log, &Silent);
+        assert!(missing.unwrap_err().message.contains("/no/such/program"));
+    }
+
+    #[derive(Default)]
+    struct Impatient {
+        asked: Cell<u32>,
+        last: RefCell<String>,
+    }
+
+    impl Watch for Impatient {
+        fn detail(&self, text: &str) {
+            self.last.replace(text.to_owned());
+        }
+
+        fn check(&self) -> Result<()> {
+            self.asked.set(self.asked.get() + 1);
+            if *self.last.borrow() == "ready" {
+                return Err(Failure::new(Kind::Interrupted, "stop"));
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_program_ends_when_the_watch_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "trap 'echo told; exit 1' TERM; echo ready; while :; do sleep 0.05; done",
+        ]);
+        let started = Instant::now();
+        let stopped = run(&mut command, &log, &Impatient::default()).unwrap_err();
+        assert_eq!(stopped.kind, Kind::Interrupted);
+        assert!(started.elapsed() < GRACE);
+        assert!(std::fs::read_to_string(&log).unwrap().ends_with("told\n"));
+    }
+
+    #[test]
+    fn errors_are_found_in_a_long_log() {
+        let mut text = "  CC      a.o\nb.c:1:2: error: no\nmake[1]: *** [b.o] Error 1\n".to_owned();
+        text.push_str(&"  CC      more.o\n".repeat(100));
+        assert_eq!(last_words(&text), ["b.c:1:2: error: no"]);
+        assert_eq!(last_words("one\n\ntwo\n"), ["one", "two"]);
+        assert_eq!(last_words(&"x\n".repeat(99)).len(), 12);
+    }
+}

@@ -34,7 +34,7 @@ pub(super) const TESTS: &[MachineTest] = &[
     MachineTest {
         name: "probe::svsm_calls",
         limit: seconds(180),
-        run: |context| suite(context, "svsm", true, 2, 269),
+        run: |context| suite(context, "svsm", true, 2, 272),
     },
     MachineTest {
         name: "probe::flushes_of_the_whole_machine",

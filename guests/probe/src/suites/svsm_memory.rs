@@ -221,8 +221,8 @@ fn one_page(calls: &Calls, report: &mut Report) {
     }
     let seen = calls.at(core::REMAP_CA, page);
     report.equal("REMAP_CA onto a deposited page", seen, invalid);
-    let available = calls.mem_available();
-    report.equal("mem_available is set", available, 1);
+    calling_area_moves(calls, report);
+    report.equal("mem_available is set", calls.mem_available(), 1);
     report.equal("WITHDRAW_MEM", calls.withdraw(), (ResultCode::SUCCESS, 1));
     report.equal("it gives the page back", calls.withdrawn(0), page);
     report.holds("nothing of the SVSM's is in it", access::page_is(page, 0));
@@ -249,6 +249,23 @@ fn one_page(calls: &Calls, report: &mut Report) {
         calls.withdraw(),
         (ResultCode::SUCCESS, 1),
     );
+}
+
+/// A calling area that is new tells what there is, whatever it held before.
+fn calling_area_moves(calls: &Calls, report: &mut Report) {
+    let area = scratch::page();
+    access::fill(area, 0xFF);
+    let seen = calls.at(core::REMAP_CA, area);
+    report.equal("the calling area moves", seen, ResultCode::SUCCESS);
+    let available = access::load::<u8>(area + calling_area::MEM_AVAILABLE);
+    report.equal("mem_available comes with it", available, 1);
+    let moved = Caller {
+        area,
+        ..calls.caller
+    };
+    let back = [calls.caller.area, 0, 0];
+    let seen = moved.result(core::PROTOCOL, core::REMAP_CA, back);
+    report.equal("and back", seen, ResultCode::SUCCESS);
 }
 
 /// 2M at once, and more than fits in a list on the way back.

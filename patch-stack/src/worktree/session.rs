@@ -70,7 +70,7 @@ impl Job<'_> {
         let state = State::read(self.mirror, self.branch)?;
         if let Some(operation) = state.as_ref().and_then(|state| state.operation.as_ref()) {
             return Err(Failure::refused(format!(
-                "an {} of {} waits for a conflict to be resolved in {}",
+                "{} of {} waits for a conflict to be resolved in {}",
                 operation.kind,
                 self.branch,
                 self.desk().folder().display()

@@ -3,6 +3,7 @@
 //! over the patch engine. A program of its own, so that whoever only runs Parapet need not compile
 //! libgit2; xtask starts it and passes everything through.
 
+mod building;
 #[path = "../../src/cache.rs"]
 #[allow(dead_code, reason = "xtask uses the rest")]
 mod cache;
@@ -26,8 +27,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, check, clean, doctor, edit, export, fetch, format, history, import, list, lock, new,
-    rebase, resume, status, verify,
+    apply, build, check, clean, doctor, edit, export, fetch, format, history, import, list, lock,
+    new, rebase, resume, status, verify,
 };
 use crate::failure::Status;
 use crate::house::House;
@@ -103,6 +104,8 @@ enum BranchCommand {
     Log(history::Log),
     #[command(about = check::ABOUT, long_about = check::LONG_ABOUT, after_help = check::EXAMPLES)]
     Check(check::CheckCommand),
+    #[command(about = build::ABOUT, long_about = build::LONG_ABOUT, after_help = build::EXAMPLES)]
+    Build(build::BuildCommand),
     #[command(about = clean::ABOUT, long_about = clean::LONG_ABOUT, after_help = clean::EXAMPLES)]
     Clean(clean::Clean),
 }
@@ -154,6 +157,7 @@ fn start() -> Result<Status> {
         BranchCommand::Format(command) => command.run(&house),
         BranchCommand::Diff(command) => command.run(&house),
         BranchCommand::Log(command) => command.run(&house),
+        BranchCommand::Build(command) => command.run(&house),
         BranchCommand::Clean(command) => command.run(&house),
     }
 }

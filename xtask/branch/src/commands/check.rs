@@ -75,7 +75,8 @@ impl CheckCommand {
                 watch.check()?;
                 watch.detail(&format!("{} {}", check.name(), file.name));
                 let found = checker.check(check, index, file, &applied.outcome.steps)?;
-                fresh += usize::from(!found.cached);
+                let is_skip = matches!(found.verdict, Verdict::Skip(_));
+                fresh += usize::from(!found.cached && !is_skip);
                 let (word, lines) = match &found.verdict {
                     Verdict::Pass => ("pass", Vec::new()),
                     Verdict::Note(text) => ("note", vec![text.clone()]),

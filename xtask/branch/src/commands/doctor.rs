@@ -55,7 +55,10 @@ impl Doctor {
                         good(what, format!("in the mirror, from {}", base.origin.source))
                     }
                     Some(_) => missing(what, "its fixups have changed; `branch fetch`"),
-                    None => missing(what, "not in the mirror; `branch fetch`"),
+                    None if is_used(house, &project.name, name) => {
+                        missing(what, "not in the mirror; `branch fetch`")
+                    }
+                    None => good(what, "not in the mirror, and no branch is on it"),
                 });
             }
             if self.thorough {
@@ -196,4 +199,13 @@ fn objects(project: &str, mirror: &patch_stack::mirror::Mirror) -> Result<Thing>
             folder.display()
         ),
     ))
+}
+
+fn is_used(house: &House, project: &str, base: &str) -> bool {
+    house
+        .declared
+        .branches
+        .values()
+        .filter_map(|branch| branch.parts.get(project))
+        .any(|part| part.base == base)
 }

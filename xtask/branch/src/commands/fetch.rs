@@ -6,7 +6,7 @@ use clap::Args;
 use patch_stack::mirror;
 use serde_json::json;
 
-use crate::failure::Status;
+use crate::failure::{Failure, Status};
 use crate::house::{House, Shown};
 
 pub(crate) const ABOUT: &str = "Get the bases of the branches into the offline mirror";
@@ -20,6 +20,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask branch fetch                 the bases of all branches
   cargo xtask branch fetch planes
+  cargo xtask branch fetch --base v7.1.9   to rebase to
   cargo xtask branch fetch --again planes  even if the mirror has them";
 
 /// Fetches.
@@ -28,6 +29,10 @@ pub(crate) struct Fetch {
     /// The branches [default: all]
     #[arg(value_name = "BRANCH")]
     branches: Vec<String>,
+
+    /// A base that is declared and that no branch is on yet; may be given several times
+    #[arg(long, value_name = "BASE", conflicts_with = "branches")]
+    base: Vec<String>,
 
     /// Fetch even what the mirror has
     #[arg(long)]
@@ -41,7 +46,28 @@ pub(crate) struct Fetch {
 impl Fetch {
     pub(crate) fn run(self, house: &House) -> Result<Status> {
         let mut wanted = Vec::new();
-        let places = if self.branches.is_empty() {
+        for name in &self.base {
+            let found = house
+                .declared
+                .projects
+                .values()
+                .filter_map(|project| Some((project, project.bases.get_key_value(name)?.0)));
+            let before = wanted.len();
+            wanted.extend(found);
+            if wanted.len() == before {
+                let all = house.declared.projects.values();
+                let names: Vec<_> = all.flat_map(|project| project.bases.keys()).collect();
+                return Err(Failure::usage(patch_stack::declare::nearest_name(
+                    "base",
+                    name,
+                    names.into_iter().map(String::as_str),
+                ))
+                .into());
+            }
+        }
+        let places = if !self.base.is_empty() {
+            Vec::new()
+        } else if self.branches.is_empty() {
             house.places(None)?
         } else {
             let mut places = Vec::new();

@@ -155,7 +155,7 @@ fn at_work(place: &Place<'_>) -> Result<Option<String>> {
     let mirror = place.mirror()?;
     let state = State::read(&mirror, &place.branch.name)?;
     if let Some(operation) = state.as_ref().and_then(|state| state.operation.as_ref()) {
-        return Ok(Some(format!("an {} waits at a conflict", operation.kind)));
+        return Ok(Some(format!("{} waits at a conflict", operation.kind)));
     }
     let desk = place.desk()?;
     let head = mirror.find_ref(&desk.head_ref())?;

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line as a maintainer uses it, on a small project: what it says, what it ends with,
+//! and what is left after it was killed. No network.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{House, lines};
+
+const CONFLICT: i32 = 4;
+const NEEDS_REFRESH: i32 = 3;
+const REFUSED: i32 = 6;
+const UNAVAILABLE: i32 = 5;
+const USAGE: i32 = 2;
+
+#[test]
+fn a_first_day() {
+    let house = House::new();
+    house.run(&["list"]).ends(0).says("three lines of a");
+    house.run(&["status"]).ends(UNAVAILABLE).says("not fetched");
+    house
+        .run(&["doctor"])
+        .ends(UNAVAILABLE)
+        .says("missing  p v1");
+    house.run(&["fetch"]).ends(0).says("p v1: fetched");
+    house.run(&["fetch"]).ends(0).says("p v1: is there");
+    house
+        .run(&["fetch", "--base", "v2"])
+        .ends(0)
+        .says("p v2: fetched");
+    house
+        .run(&["fetch", "--base", "v7"])
+        .ends(USAGE)
+        .says("no base called `v7`");
+    house
+        .run(&["doctor", "--thorough"])
+        .ends(0)
+        .says("all there");
+    house.run(&["status"]).ends(0).says("clean");
+    house.run(&["verify"]).ends(1).says("does not pin it");
+    house.run(&["lock"]).ends(0).says("1 branches");
+    house.run(&["lock"]).ends(0).says("as before");
+    house
+        .run(&["verify"])
+        .ends(0)
+        .says("ok       b: 2 patches on v1");
+    house
+        .run(&["apply", "b", "--dry-run"])
+        .ends(0)
+        .says("exact");
+    assert!(!house.cache("worktrees").exists());
+
+    house.run(&["edit", "b"]).ends(0).says("2 patches of b");
+    house.run(&["export", "b", "--check"]).ends(0);
+    house.change(&[(5, "five"), (10, "ten"), (18, "eighteen")]);
+    house
+        .run(&["export", "b"])
+        .ends(REFUSED)
+        .says("not committed");
+    house
+        .run(&["apply", "b"])
+        .ends(REFUSED)
+        .says("not committed");
+    house.commit("a: eighteen\n\nFor the sake of it.");
+    house.run(&["status"]).ends(0).says("commits not exported");
+    house
+        .run(&["clean", "b"])
+        .ends(REFUSED)
+        .says("not exported");
+    house
+        .run(&["export", "b", "--check"])
+        .ends(NEEDS_REFRESH)
+        .says("a-eighteen.patch");
+    house
+        .run(&["export", "b"])
+        .ends(0)
+        .says("new      patches/s/a-eighteen.patch");
+    house.run(&["export", "b"]).ends(0).says("nothing to write");
+    house.run(&["verify"]).ends(0).says("3 patches");
+    house.run(&["check", "b"]).ends(0).says("unsigned");
+    house.run(&["check", "b"]).ends(0).says("(0 checked now)");
+    house.run(&["clean", "b"]).ends(0);
+    assert!(!house.worktree().exists());
+}
+
+#[test]
+fn another_base() {
+    let house = House::fetched();
+    house
+        .run(&["rebase", "b", "--onto", "v2", "--dry-run"])
+        .ends(0)
+        .says("1:");
+    house
+        .run(&["rebase", "b", "--onto", "v2"])
+        .ends(0)
+        .says("look at it, then");
+    house
+        .run(&["status"])
+        .ends(0)
+        .says("commits not exported, on v2");
+    house
+        .run(&["export", "b"])
+        .ends(0)
+        .says("base     v2 in branches.toml");
+    house.run(&["status"]).ends(0).says("v2");
+    house.run(&["lock"]).ends(0);
+    house.run(&["verify"]).ends(0);
+
+    // And one where it conflicts.
+    house
+        .run(&["rebase", "b", "--onto", "v3", "--dry-run"])
+        .ends(CONFLICT)
+        .says("CONFLICT");
+    house
+        .run(&["rebase", "b", "--onto", "v3"])
+        .ends(CONFLICT)
+        .says("resolve src/a");
+    house
+        .run(&["status"])
+        .ends(0)
+        .says("rebase waits at a conflict");
+    house.run(&["apply", "b"]).ends(REFUSED);
+    house
+        .run(&["continue"])
+        .ends(CONFLICT)
+        .says("conflicts are left in src/a");
+    house.run(&["abort"]).ends(0).says("where it was before");
+    house
+        .run(&["continue"])
+        .ends(REFUSED)
+        .says("no branch waits");
+    house.run(&["rebase", "b", "--onto", "v3"]).ends(CONFLICT);
+    house.change(&[(5, "my five")]);
+    house.git(&["add", "src/a"]);
+    house.run(&["continue"]).ends(NEEDS_REFRESH);
+    house.run(&["export", "b"]).ends(0);
+    house.run(&["apply", "b", "--dry-run"]).ends(0);
+    house
+        .run(&["rebase", "b", "--onto", "v9"])
+        .ends(USAGE)
+        .says("did you mean");
+}
+
+#[test]
+fn files_that_have_moved_need_a_refresh() {
+    let house = House::fetched();
+    house.redeclare("base = \"v1\"", "base = \"v2\"");
+    house
+        .run(&["apply", "b", "--dry-run"])
+        .ends(NEEDS_REFRESH)
+        .says("offset");
+    house
+        .run(&["lock"])
+        .ends(NEEDS_REFRESH)
+        .says("nothing was pinned");
+    house
+        .run(&["apply", "b"])
+        .ends(NEEDS_REFRESH)
+        .says("writes them anew");
+    house.run(&["export", "b"]).ends(0).says("changed");
+    house.run(&["apply", "b"]).ends(0);
+}
+
+#[test]
+fn mistakes_get_a_sentence() {
+    let house = House::fetched();
+    house
+        .run(&["apply", "c"])
+        .ends(USAGE)
+        .says("there is no branch called `c`");
+    house.run(&["chekc", "b"]).ends(USAGE).says("check");
+    house
+        .run(&["check", "b", "chekpatch"])
+        .ends(USAGE)
+        .says("did you mean `checkpatch`?");
+    house
+        .run(&["export", "b"])
+        .ends(REFUSED)
+        .says("is not applied");
+    house
+        .run(&["format", "b", "--signoff", "me"])
+        .ends(USAGE)
+        .says("not a person");
+    house.redeclare("description", "descripton");
+    house
+        .run(&["status"])
+        .ends(USAGE)
+        .says("branches.toml:")
+        .says("did you mean `description`?");
+}
+
+#[test]
+fn a_hand_edited_patch_is_noticed() {
+    let house = House::fetched();
+    house.run(&["lock"]).ends(0);
+    house.run(&["apply", "b"]).ends(0);
+    let file = house.patch("0001-a-five.patch");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("+five", "+FIVE")).unwrap();
+    house
+        .run(&["export", "b"])
+        .ends(REFUSED)
+        .says("changed by hand");
+    house.run(&["verify"]).ends(1).says("is not the pinned one");
+    std::fs::write(&file, text.replace("@@ -", "@@ x")).unwrap();
+    house.run(&["apply", "b"]).ends(1).says("0001-a-five.patch");
+    std::fs::write(&file, &text).unwrap();
+    std::fs::write(house.patch("0001-a-five.patch.orig"), &text).unwrap();
+    house
+        .run(&["verify"])
+        .ends(1)
+        .says("0001-a-five.patch.orig is in no series");
+}
+
+#[test]
+fn a_mailed_series_becomes_a_layer_that_no_export_writes() {
+    let house = House::fetched();
+    house.mailbox("theirs.mbox");
+    house
+        .run(&["import", "b", "theirs.mbox", "--series", "theirs"])
+        .ends(0)
+        .says("1 patches are in");
+    house
+        .run(&["import", "b", "theirs.mbox", "--series", "twice"])
+        .ends(USAGE)
+        .says("is that mail already");
+    house.run(&["apply", "b"]).ends(0).says("3 patches");
+    assert!(
+        house
+            .git(&["log", "--format=%s"])
+            .contains("b: from the list")
+    );
+    house.run(&["export", "b"]).ends(0).says("nothing to write");
+    house.git(&[
+        "rebase",
+        "--quiet",
+        "--exec",
+        "echo more >> src/b && git commit -q -a --amend --no-edit",
+        "HEAD~3",
+    ]);
+    house
+        .run(&["export", "b"])
+        .ends(REFUSED)
+        .says("theirs is external");
+}
+
+#[test]
+fn mails_are_written_and_never_sent() {
+    let house = House::fetched();
+    house
+        .run(&["format", "b", "-v", "2", "--cover", "--output", "mails"])
+        .ends(REFUSED)
+        .says("cover-letter");
+    std::fs::write(house.patch("cover-letter"), "a: numbers\n\nWhy.\n").unwrap();
+    house
+        .run(&["format", "b", "-v", "2", "--cover", "--output", "mails"])
+        .ends(0)
+        .says("3 mails")
+        .says("nothing was sent");
+    let mails = house.path().join("mails");
+    let cover = std::fs::read_to_string(mails.join("v2-0000-cover-letter.patch")).unwrap();
+    assert!(
+        cover.contains("Subject: [PATCH v2 0/2] a: numbers"),
+        "{cover}"
+    );
+    assert!(!cover.contains("Signed-off-by"));
+    house.redeclare(
+        "description = \"three lines of a\"",
+        "description = \"d\"\ndownstream-only = true",
+    );
+    house
+        .run(&["format", "b"])
+        .ends(REFUSED)
+        .says("downstream only");
+}
+
+#[test]
+fn the_series_own_history_is_shown() {
+    let house = House::fetched();
+    house.repository();
+    house.run(&["edit", "b"]).ends(0);
+    house.change(&[(5, "five"), (10, "TEN")]);
+    house.git(&["commit", "--quiet", "--all", "--amend", "--no-edit"]);
+    house.run(&["export", "b"]).ends(0);
+    house
+        .run(&["diff", "b", "HEAD"])
+        .ends(0)
+        .says("2:")
+        .says("+TEN");
+    house.commit_repository("b: ten is TEN");
+    house
+        .run(&["log", "b", "0002"])
+        .ends(0)
+        .says("b: ten is TEN")
+        .says("first");
+    house
+        .run(&["diff", "b", "HEAD~1..HEAD"])
+        .ends(0)
+        .says("+TEN");
+    house
+        .run(&["diff", "b", "nowhere"])
+        .ends(USAGE)
+        .says("is no commit");
+}
+
+#[test]
+fn json_is_json() {
+    let house = House::fetched();
+    for words in [
+        &["list", "--json"][..],
+        &["status", "--json"],
+        &["fetch", "--json"],
+        &["verify", "--json"],
+        &["doctor", "--json"],
+        &["apply", "b", "--dry-run", "--json"],
+        &["apply", "b", "--json"],
+        &["export", "b", "--json"],
+        &["check", "b", "signoff,reason", "--json"],
+        &["landed", "b", "--json"],
+        &["rebase", "b", "--onto", "v2", "--dry-run", "--json"],
+    ] {
+        let said = house.run(words);
+        let parsed: Result<serde_json::Value, _> = serde_json::from_str(&said.output);
+        assert!(parsed.is_ok(), "{words:?}: {}", said.output);
+    }
+}
+
+#[test]
+fn a_new_branch() {
+    let house = House::fetched();
+    let words = [
+        "new",
+        "fresh",
+        "--project",
+        "p",
+        "--base",
+        "v1",
+        "--description",
+        "fresh",
+    ];
+    house.run(&words).ends(0).says("is declared");
+    house.run(&words).ends(USAGE).says("already");
+    house.run(&["edit", "fresh"]).ends(0);
+    let folder = house.cache("worktrees/p/fresh");
+    std::fs::write(folder.join("src/b"), "b\n").unwrap();
+    house.git_in(
+        &folder,
+        &["commit", "--quiet", "-a", "-m", "b: b\n\nWhy not."],
+    );
+    house.run(&["export", "fresh"]).ends(0).says("b-b.patch");
+    house.run(&["status", "fresh"]).ends(0).says("clean");
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost() {
+    let house = House::fetched();
+    house.run(&["apply", "b"]).ends(0);
+    let tip = house.git(&["rev-parse", "HEAD"]);
+    for milliseconds in [1, 3, 6, 10, 20, 40, 80] {
+        house.run(&["clean", "b", "--force"]).ends(0);
+        house.kill_after(&["apply", "b"], Duration::from_millis(milliseconds));
+        house.run(&["apply", "b"]).ends(0);
+        assert_eq!(house.git(&["rev-parse", "HEAD"]), tip);
+        assert_eq!(house.git(&["status", "--porcelain"]), "");
+
+        house.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+        house.kill_after(&["export", "b"], Duration::from_millis(milliseconds));
+        // Killed or not: the next run ends with the one patch that is left.
+        house.run(&["export", "b"]).ends(0);
+        let order = std::fs::read_to_string(house.patch("series")).unwrap();
+        assert_eq!(order, "0001-a-five.patch\n");
+        house.restore_patches();
+    }
+    house.run(&["clean", "b", "--force"]).ends(0);
+    house.run(&["apply", "b"]).ends(0);
+    assert_eq!(house.git(&["rev-parse", "HEAD"]), tip);
+}
+
+#[test]
+fn two_runs_at_once_take_turns() {
+    let house = House::new();
+    let both = [["fetch"], ["fetch"], ["fetch"]].map(|words| house.start(&words));
+    for child in both {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let both = [["apply", "b"], ["apply", "b"]].map(|words| house.start(&words));
+    for child in both {
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    assert_eq!(house.git(&["status", "--porcelain"]), "");
+    assert_eq!(
+        std::fs::read_to_string(house.worktree().join("src/a")).unwrap(),
+        lines(&[(5, "five"), (10, "ten")])
+    );
+}
+
+#[test]
+fn a_users_git_configuration_changes_nothing() {
+    let plain = House::fetched();
+    plain.run(&["apply", "b"]).ends(0);
+    let wanted = plain.git(&["rev-parse", "HEAD"]);
+    let house = House::fetched();
+    house.hostile_configuration();
+    house.run(&["apply", "b"]).ends(0);
+    assert_eq!(house.git(&["rev-parse", "HEAD"]), wanted);
+    house.run(&["export", "b"]).ends(0).says("nothing to write");
+    house
+        .run(&["check", "b", "roundtrip"])
+        .ends(0)
+        .says("2 passed");
+    house.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    house.change(&[(5, "five"), (10, "ten"), (1, "one")]);
+    house.commit("a: one\n\nAnd ten.");
+    plain.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    plain.change(&[(5, "five"), (10, "ten"), (1, "one")]);
+    plain.commit("a: one\n\nAnd ten.");
+    house.run(&["export", "b"]).ends(0);
+    plain.run(&["export", "b"]).ends(0);
+    let text = |house: &House| std::fs::read(house.patch("a-one.patch")).unwrap();
+    assert_eq!(text(&house), text(&plain));
+}

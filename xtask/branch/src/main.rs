@@ -3,7 +3,6 @@
 //! over the patch engine. A program of its own, so that whoever only runs Parapet need not compile
 //! libgit2; xtask starts it and passes everything through.
 
-mod building;
 #[path = "../../src/cache.rs"]
 #[allow(dead_code, reason = "xtask uses the rest")]
 mod cache;
@@ -27,8 +26,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, build, check, clean, doctor, edit, export, fetch, format, history, import, list, lock,
-    new, rebase, resume, status, verify,
+    apply, check, clean, doctor, edit, export, fetch, format, history, import, list, lock, new,
+    rebase, resume, status, verify,
 };
 use crate::failure::Status;
 use crate::house::House;
@@ -104,8 +103,6 @@ enum BranchCommand {
     Log(history::Log),
     #[command(about = check::ABOUT, long_about = check::LONG_ABOUT, after_help = check::EXAMPLES)]
     Check(check::CheckCommand),
-    #[command(about = build::ABOUT, long_about = build::LONG_ABOUT, after_help = build::EXAMPLES)]
-    Build(build::BuildCommand),
     #[command(about = clean::ABOUT, long_about = clean::LONG_ABOUT, after_help = clean::EXAMPLES)]
     Clean(clean::Clean),
 }
@@ -157,7 +154,6 @@ fn start() -> Result<Status> {
         BranchCommand::Format(command) => command.run(&house),
         BranchCommand::Diff(command) => command.run(&house),
         BranchCommand::Log(command) => command.run(&house),
-        BranchCommand::Build(command) => command.run(&house),
         BranchCommand::Clean(command) => command.run(&house),
     }
 }

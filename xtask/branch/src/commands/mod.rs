@@ -2,7 +2,6 @@
 //! The commands, one file each, named as the user types them: help text, arguments, action.
 
 pub(crate) mod apply;
-pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod clean;
 pub(crate) mod doctor;

@@ -40,7 +40,7 @@ macro_rules! targets {
     };
 }
 
-targets!["igvm", "guest_message", "ghcb", "svsm_calls"];
+targets!["igvm", "guest_message", "ghcb", "svsm_calls", "mailbox"];
 
 /// Fuzzes one target for a few seconds.
 fn run(name: &str) -> Result<Findings> {

@@ -27,7 +27,7 @@ pub(super) const TESTS: &[HostTest] = &[HostTest {
         }
         let mut nightly = Command::new("rustup");
         nightly
-            .args(["run", "nightly", "cargo", "miri", "test", "--quiet"])
+            .args(["run", "nightly", "cargo", "miri", "test"])
             .args(["--package", "svsm", "--lib", "--"])
             .args(ROOMS)
             .args(SAFE.iter().flat_map(|name| ["--skip", name]))

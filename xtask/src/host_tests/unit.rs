@@ -19,10 +19,15 @@ pub(super) const TESTS: &[HostTest] = &[HostTest {
 pub(super) fn findings(captured: &Captured) -> Findings {
     let mut totals = count(&captured.text);
     if captured.success {
-        return Findings {
-            totals,
-            detail: format!("{} tests", totals.passed),
-        };
+        let mut detail = format!("{} tests", totals.passed);
+        // What is left out says why.
+        for line in captured.text.lines() {
+            if line.starts_with("test ") && line.contains(" ... ignored") {
+                detail.push('\n');
+                detail.push_str(line);
+            }
+        }
+        return Findings { totals, detail };
     }
     // Without a count of failures, they did not even build.
     totals.failed = totals.failed.max(1);
@@ -85,6 +90,17 @@ mod tests {
                 skipped: 1
             }
         );
+    }
+
+    #[test]
+    fn what_is_left_out_says_why() {
+        let findings = findings(&Captured {
+            success: true,
+            text: "test a ... ok\ntest b ... ignored, too slow\ntest result: ok. 1 passed; 0 failed; 1 ignored; 0 measured\n"
+                .to_owned(),
+        });
+        assert_eq!((findings.totals.passed, findings.totals.skipped), (1, 1));
+        assert_eq!(findings.detail, "1 tests\ntest b ... ignored, too slow");
     }
 
     #[test]

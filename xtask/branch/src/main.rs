@@ -3,11 +3,15 @@
 //! over the patch engine. A program of its own, so that whoever only runs Parapet need not compile
 //! libgit2; xtask starts it and passes everything through.
 
+mod boot;
+mod building;
 #[path = "../../src/cache.rs"]
 #[allow(dead_code, reason = "xtask uses the rest")]
 mod cache;
 mod commands;
 mod failure;
+#[path = "../../src/guest/cpio.rs"]
+mod cpio;
 #[path = "../../src/hex.rs"]
 #[allow(dead_code, reason = "xtask uses the rest")]
 mod hex;
@@ -26,8 +30,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, check, clean, doctor, edit, export, fetch, format, history, import, list, lock, new,
-    rebase, resume, status, verify,
+    apply, build, check, clean, doctor, edit, export, fetch, format, history, import, list, lock,
+    new, rebase, resume, status, verify,
 };
 use crate::failure::Status;
 use crate::house::House;
@@ -103,6 +107,10 @@ enum BranchCommand {
     Log(history::Log),
     #[command(about = check::ABOUT, long_about = check::LONG_ABOUT, after_help = check::EXAMPLES)]
     Check(check::CheckCommand),
+    #[command(about = build::ABOUT, long_about = build::LONG_ABOUT, after_help = build::EXAMPLES)]
+    Build(build::BuildCommand),
+    #[command(about = commands::boot::ABOUT, long_about = commands::boot::LONG_ABOUT, after_help = commands::boot::EXAMPLES)]
+    Boot(commands::boot::BootCommand),
     #[command(about = clean::ABOUT, long_about = clean::LONG_ABOUT, after_help = clean::EXAMPLES)]
     Clean(clean::Clean),
 }
@@ -154,6 +162,8 @@ fn start() -> Result<Status> {
         BranchCommand::Format(command) => command.run(&house),
         BranchCommand::Diff(command) => command.run(&house),
         BranchCommand::Log(command) => command.run(&house),
+        BranchCommand::Build(command) => command.run(&house),
+        BranchCommand::Boot(command) => command.run(&house),
         BranchCommand::Clean(command) => command.run(&house),
     }
 }

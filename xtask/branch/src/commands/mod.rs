@@ -2,6 +2,8 @@
 //! The commands, one file each, named as the user types them: help text, arguments, action.
 
 pub(crate) mod apply;
+pub(crate) mod boot;
+pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod clean;
 pub(crate) mod doctor;

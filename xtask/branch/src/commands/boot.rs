@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `branch boot`: does it run?
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use patch_stack::branch::Applied;
+use patch_stack::build::{Key, Purpose, Yard, packages};
+use patch_stack::declare::Build;
+use patch_stack::mirror::Mirror;
+use patch_stack::watch::Watch as _;
+use serde_json::{Value, json};
+
+use crate::boot::compare;
+use crate::boot::machine::{self, Machine};
+use crate::boot::selftests;
+use crate::boot::verdict::{Done, Transcript, Verdict};
+use crate::building::{self, Subject};
+use crate::cache::write_whole;
+use crate::failure::{Failure, Status};
+use crate::house::{House, Place, Shown};
+use crate::table;
+
+pub(crate) const ABOUT: &str = "Boot a branch's kernel, and run KVM's selftests in it";
+pub(crate) const LONG_ABOUT: &str = "\
+Boot a branch's kernel under stock QEMU (TCG with nested SVM, no hardware needed), open /dev/kvm,
+and run the selftests that branches.toml names for the branch, from the branch's own tree.
+
+A test that is SKIPPED has tested nothing and is no pass: there is no VMX, SEV or TDX here. A test
+fails if it says so, takes longer than its limit, or makes the kernel complain. A kernel that is
+lost on the way is booted again for the tests that are left.
+
+With --long, all selftests of the base run on the unpatched kernel and on the branch's, side by
+side: nothing that passed before may fail. The base's verdicts are kept.
+
+PARAPET_QEMU names the QEMU to use; without it, it is qemu-system-x86_64 in PATH.";
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  cargo xtask branch boot planes
+  cargo xtask branch boot planes --test 'x86/plane_*' --test irqfd_test
+  cargo xtask branch boot planes --long --json > verdicts.json";
+
+/// Packages that `boot` needs besides those of the build.
+const PACKAGES: [&str; 4] = ["binutils", "busybox-static", "gcc", "libc6-dev"];
+
+/// Boots.
+#[derive(Debug, Args)]
+pub(crate) struct BootCommand {
+    /// The branch
+    #[arg(value_name = "BRANCH")]
+    branch: String,
+
+    /// The project, where the branch has parts in several
+    #[arg(long, value_name = "NAME")]
+    project: Option<String>,
+
+    /// Run these selftests instead; a `*` stands for any text
+    #[arg(long = "test", value_name = "NAME", conflicts_with = "long")]
+    tests: Vec<String>,
+
+    /// Run all selftests of the base, on the base and on the branch
+    #[arg(long)]
+    long: bool,
+
+    /// Seconds that a test may take [default: 60; with --long: 120]
+    #[arg(long, value_name = "SECONDS")]
+    limit: Option<u64>,
+
+    /// The QEMU to use
+    #[arg(long, value_name = "FILE")]
+    qemu: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A kernel and the tests for it.
+struct Ready<'r> {
+    place: &'r Place<'r>,
+    build: &'r Build,
+    mirror: &'r Mirror,
+    yard: &'r Yard<'r>,
+    watch: &'r Shown,
+    qemu: PathBuf,
+    limit: u64,
+    json: bool,
+}
+
+impl BootCommand {
+    pub(crate) fn run(self, house: &House) -> Result<Status> {
+        let place = house.place(&self.branch, self.project.as_deref())?;
+        if let Some(reason) = &place.part.no_boot {
+            if self.json {
+                let report = json!({
+                    "branch": place.branch.name, "verdict": "SKIPPED", "reason": reason,
+                });
+                println!("{report:#}");
+            } else {
+                println!("SKIPPED  {}: {reason}", place.title());
+            }
+            return Ok(Status::Good);
+        }
+        let build = building::builds(&place)?
+            .into_iter()
+            .find(|build| build.product.is_some() && place.project.name == "linux")
+            .ok_or_else(|| {
+                Failure::usage(format!("no build of {} makes a kernel", place.title()))
+                    .hint("`branch boot` is for Linux branches whose build has a `product`")
+            })?;
+        let qemu = machine::qemu(self.qemu.as_deref());
+        machine::version(&qemu)?;
+        packages::require(&PACKAGES.map(str::to_owned))?;
+        let watch = Shown::default();
+        let (mirror, applied) = building::ready(&place, &watch)?;
+        let yard = building::yard(&place, build, &mirror, &watch)?;
+        let ready = Ready {
+            place: &place,
+            build,
+            mirror: &mirror,
+            yard: &yard,
+            watch: &watch,
+            qemu,
+            limit: self.limit.unwrap_or(if self.long { 120 } else { 60 }),
+            json: self.json,
+        };
+        if self.long {
+            ready.long(&applied)
+        } else {
+            ready.smoke(&applied, &self.tests)
+        }
+    }
+}
+
+impl Ready<'_> {
+    /// The branch's kernel with tests of its own tree.
+    fn smoke(&self, applied: &Applied, tests: &[String]) -> Result<Status> {
+        let tip = Subject::tip(self.place, self.mirror, applied)?;
+        let names = selftests::names(self.mirror, &tip)?;
+        let wanted = if tests.is_empty() {
+            &self.place.part.boot
+        } else {
+            tests
+        };
+        let names = selftests::chosen(&names, wanted)?;
+        let kernel = self.kernel(&tip)?;
+        let programs = selftests::programs(self.place, self.yard, &tip, &names, self.watch)?;
+        let started = Instant::now();
+        let machine = self.machine(kernel, "tip", 1024);
+        self.watch.step(&format!("booting {}", tip.name));
+        let (transcript, mut done) = machine.run(&programs, &names, self.watch)?;
+        self.watch.done();
+        let seconds = started.elapsed().as_secs_f64();
+        let boot = boot_verdict(&machine, &transcript);
+        // What the kernel took away can't be said to have been left out.
+        for name in &names {
+            if !done.iter().any(|one| one.name == *name) {
+                done.push(not_reached(name));
+            }
+        }
+        let all: Vec<_> = boot.into_iter().chain(done).collect();
+        let counts = count(&all);
+        if self.json {
+            let report = json!({
+                "branch": self.place.branch.name,
+                "tip_commit": tip.commit.to_string(),
+                "kernel": transcript.release,
+                "qemu": machine::version(&self.qemu)?,
+                "seconds": seconds,
+                "tests": all.iter().map(Done::to_json).collect::<Vec<_>>(),
+                "passed": counts.0, "failed": counts.1, "skipped": counts.2,
+            });
+            println!("{report:#}");
+        } else {
+            for one in &all {
+                tell(one);
+            }
+            println!(
+                "{} passed, {} failed, {} skipped in {seconds:.1} s",
+                counts.0, counts.1, counts.2
+            );
+            if counts.1 > 0 {
+                println!("consoles and results are in {}", machine.folder.display());
+            }
+        }
+        Ok(status(counts.1))
+    }
+
+    /// All tests of the base on both kernels.
+    fn long(&self, applied: &Applied) -> Result<Status> {
+        let base = Subject::base(self.place, self.mirror, applied)?;
+        let tip = Subject::tip(self.place, self.mirror, applied)?;
+        let names = selftests::names(self.mirror, &base)?;
+        let kernels = (self.kernel(&base)?, self.kernel(&tip)?);
+        let programs = selftests::programs(self.place, self.yard, &base, &names, self.watch)?;
+        let before = self.base_verdicts(kernels.0, &base, &programs, &names)?;
+        let (transcript, after) = self.all(kernels.1, &tip.name, "tip-long", &programs, &names)?;
+        if transcript.release.is_none() {
+            return Err(lost("the branch's kernel did not reach user space"));
+        }
+        let pairs = compare::pairs(&names, &before, &after);
+        let worse = pairs.iter().filter(|pair| pair.worse()).count();
+        if self.json {
+            let report = json!({
+                "branch": self.place.branch.name,
+                "base_commit": base.commit.to_string(),
+                "tip_commit": tip.commit.to_string(),
+                "kernel": transcript.release,
+                "qemu": machine::version(&self.qemu)?,
+                "limit": self.limit,
+                "tests": pairs.iter().map(compare::Pair::to_json).collect::<Vec<Value>>(),
+                "worse": worse,
+            });
+            println!("{report:#}");
+            return Ok(status(worse));
+        }
+        let rows: Vec<_> = pairs
+            .iter()
+            .filter(|pair| pair.differs() || matches!(pair.base, Verdict::Fail(_)))
+            .map(|pair| {
+                vec![
+                    pair.name.clone(),
+                    pair.base.word().to_owned(),
+                    pair.tip.word().to_owned(),
+                    if pair.worse() { "WORSE: " } else { "" }.to_owned()
+                        + pair.tip.reason().lines().next().unwrap_or_default(),
+                ]
+            })
+            .collect();
+        if !rows.is_empty() {
+            table::print(&["test", &base.name, &tip.name, ""], &rows);
+        }
+        for (name, done) in [(&base.name, &before), (&tip.name, &after)] {
+            let counts = count(done);
+            println!(
+                "{name}: {} passed, {} failed, {} skipped",
+                counts.0, counts.1, counts.2
+            );
+        }
+        println!("{worse} that passed before do no more");
+        Ok(status(worse))
+    }
+
+    /// The base's verdicts, kept from before or made now.
+    fn base_verdicts(
+        &self,
+        kernel: PathBuf,
+        base: &Subject,
+        programs: &[crate::boot::initramfs::Program],
+        names: &[String],
+    ) -> Result<Vec<Done>> {
+        let list = names.join("\n");
+        let kernel_name = kernel.to_string_lossy().into_owned();
+        let tests = programs.first().map(|program| program.path.clone());
+        let tests = tests.unwrap_or_default().to_string_lossy().into_owned();
+        let key = Key::of_parts([
+            kernel_name.as_bytes(),
+            tests.as_bytes(),
+            list.as_bytes(),
+            machine::version(&self.qemu)?.as_bytes(),
+            &self.limit.to_le_bytes(),
+        ]);
+        let folder = self.place.house.root.join("verdicts");
+        std::fs::create_dir_all(&folder)?;
+        let path = folder.join(format!("{}.json", key.text()));
+        if let Some(done) = compare::read(&path) {
+            return Ok(done);
+        }
+        let (transcript, done) = self.all(kernel, &base.name, "base-long", programs, names)?;
+        if transcript.release.is_none() {
+            return Err(lost("the unpatched kernel did not reach user space"));
+        }
+        write_whole(&path, &compare::write(&done))?;
+        Ok(done)
+    }
+
+    fn all(
+        &self,
+        kernel: PathBuf,
+        title: &str,
+        folder: &str,
+        programs: &[crate::boot::initramfs::Program],
+        names: &[String],
+    ) -> Result<(Transcript, Vec<Done>)> {
+        let machine = self.machine(kernel, folder, 4096);
+        self.watch
+            .step(&format!("running all selftests on {title}"));
+        let result = machine.run(programs, names, self.watch)?;
+        self.watch.done();
+        Ok(result)
+    }
+
+    fn kernel(&self, subject: &Subject) -> Result<PathBuf> {
+        let built = building::make(
+            self.place,
+            self.build,
+            self.yard,
+            subject,
+            Purpose::Whole,
+            self.watch,
+        )?;
+        Ok(building::product(self.build, &built).expect("a build with a product was chosen"))
+    }
+
+    fn machine(&self, kernel: PathBuf, folder: &str, memory: u32) -> Machine {
+        let home = self.place.house.root.join("boot");
+        Machine {
+            qemu: self.qemu.clone(),
+            kernel,
+            folder: home.join(&self.place.branch.name).join(folder),
+            cpus: 2,
+            memory,
+            limit: self.limit,
+        }
+    }
+}
+
+/// The first two tests: did it boot, and is there KVM?
+fn boot_verdict(machine: &Machine, transcript: &Transcript) -> Vec<Done> {
+    let done = |name: &str, verdict| Done {
+        name: name.to_owned(),
+        verdict,
+        seconds: 0.0,
+        said: String::new(),
+    };
+    if transcript.release.is_none() {
+        let why = machine.why_not("the kernel did not reach user space");
+        return vec![done("boot", Verdict::Fail(why))];
+    }
+    let kvm = if transcript.kvm {
+        Verdict::Pass
+    } else {
+        Verdict::Fail(machine.why_not("/dev/kvm can't be opened"))
+    };
+    vec![
+        done("boot", machine.boot_complaint()),
+        done("/dev/kvm", kvm),
+    ]
+}
+
+fn not_reached(name: &str) -> Done {
+    Done {
+        name: name.to_owned(),
+        verdict: Verdict::Fail("it was not reached".to_owned()),
+        seconds: 0.0,
+        said: String::new(),
+    }
+}
+
+fn count(done: &[Done]) -> (usize, usize, usize) {
+    let of = |word: &str| done.iter().filter(|one| one.verdict.word() == word).count();
+    (of("pass"), of("FAIL"), of("SKIPPED"))
+}
+
+fn status(bad: usize) -> Status {
+    if bad == 0 {
+        Status::Good
+    } else {
+        Status::Failed
+    }
+}
+
+fn lost(message: &str) -> anyhow::Error {
+    Failure::new(Status::Failed, message)
+        .hint("`cargo xtask branch boot BRANCH` without --long shows the end of its console")
+        .into()
+}
+
+fn tell(one: &Done) {
+    let time = if one.seconds > 0.0 {
+        format!(" ({:.1} s)", one.seconds)
+    } else {
+        String::new()
+    };
+    println!("{:8} {}{time}", one.verdict.word(), one.name);
+    for line in one.verdict.reason().lines() {
+        println!("         {line}");
+    }
+    if matches!(one.verdict, Verdict::Fail(_)) {
+        let lines: Vec<_> = one.said.lines().collect();
+        for line in &lines[lines.len().saturating_sub(6)..] {
+            println!("         | {line}");
+        }
+    }
+}

@@ -9,9 +9,9 @@ mod building;
 #[allow(dead_code, reason = "xtask uses the rest")]
 mod cache;
 mod commands;
-mod failure;
 #[path = "../../src/guest/cpio.rs"]
 mod cpio;
+mod failure;
 #[path = "../../src/hex.rs"]
 #[allow(dead_code, reason = "xtask uses the rest")]
 mod hex;
@@ -30,8 +30,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, build, check, clean, doctor, edit, export, fetch, format, history, import, list, lock,
-    new, rebase, resume, status, verify,
+    apply, bench, build, check, clean, doctor, edit, export, fetch, format, history, import, list,
+    lock, new, rebase, resume, status, verify,
 };
 use crate::failure::Status;
 use crate::house::House;
@@ -53,6 +53,20 @@ struct Cli {
 enum Word {
     #[command(about = commands::ABOUT, long_about = commands::LONG_ABOUT, after_help = commands::EXAMPLES)]
     Branch(BranchWords),
+    #[command(about = bench::ABOUT, hide = true)]
+    Bench(BenchWords),
+}
+
+#[derive(Debug, clap::Args)]
+struct BenchWords {
+    #[command(subcommand)]
+    what: BenchWhat,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchWhat {
+    #[command(about = bench::ABOUT, long_about = bench::LONG_ABOUT, after_help = bench::EXAMPLES)]
+    Branch(bench::Bench),
 }
 
 #[derive(Debug, clap::Args)]
@@ -139,7 +153,13 @@ fn start() -> Result<Status> {
         }
     };
     signals::install()?;
-    let Word::Branch(words) = cli.word;
+    let words = match cli.word {
+        Word::Branch(words) => words,
+        Word::Bench(words) => {
+            let BenchWhat::Branch(command) = words.what;
+            return command.run(&House::open(None)?);
+        }
+    };
     let house = House::open(words.folder.as_deref())?;
     match words.command {
         BranchCommand::List(command) => command.run(&house),

@@ -2,6 +2,7 @@
 //! The commands, one file each, named as the user types them: help text, arguments, action.
 
 pub(crate) mod apply;
+pub(crate) mod bench;
 pub(crate) mod boot;
 pub(crate) mod build;
 pub(crate) mod check;

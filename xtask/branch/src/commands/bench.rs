@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask bench branch`: what the engine costs, beside git, held against its limits.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use patch_stack::mirror::Mirror;
+use patch_stack::watch::Watch as _;
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Status};
+use crate::house::{House, Shown};
+
+pub(crate) const ABOUT: &str =
+    "Measure what the branches cost, beside git, and hold it against limits";
+pub(crate) const LONG_ABOUT: &str = "\
+Measure what the branches cost in processor seconds, beside git in the same run, and hold it against
+limits. Needs three Linux releases in the mirror: the base, the next one, and a further one, of
+whose changes the patches are made.
+
+Ends with status 1 if a limit is broken, with 5 if a release is not in the mirror.";
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  cargo xtask branch fetch --base v6.12.90 --base v6.12.96 --base v6.18.15
+  cargo xtask bench branch
+  cargo xtask bench branch --import linux_7.1.8.orig.tar.xz     measures an import as well";
+
+/// Measures.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// The releases: the base, the next, a further one
+    #[arg(
+        long,
+        value_name = "BASE,NEXT,FURTHER",
+        value_delimiter = ',',
+        num_args = 3,
+        default_value = "v6.12.90,v6.12.96,v6.18.15"
+    )]
+    releases: Vec<String>,
+
+    /// A release tarball, whose import is measured beside `git add -A && git commit`
+    #[arg(long, value_name = "FILE")]
+    import: Option<std::path::PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One figure and its limit.
+struct Figure {
+    what: String,
+    value: f64,
+    unit: &'static str,
+    limit: f64,
+    beside: String,
+}
+
+impl Bench {
+    pub(crate) fn run(self, house: &House) -> Result<Status> {
+        let mirror = house.mirror("linux")?;
+        for name in &self.releases {
+            mirror.base(name)?;
+        }
+        let watch = Shown::default();
+        let mut figures = Vec::new();
+        watch.step("measuring the engine beside git");
+        figures.extend(engine(&mirror, &self.releases)?);
+        watch.done();
+        watch.step("measuring status and verify");
+        figures.push(status(house)?);
+        figures.push(verify(
+            house,
+            &mirror,
+            &self.releases[0],
+            &self.releases[2],
+        )?);
+        watch.done();
+        if let Some(file) = &self.import {
+            watch.step("measuring an import");
+            figures.extend(import(&std::path::absolute(file)?)?);
+            watch.done();
+        }
+        let broken = figures
+            .iter()
+            .filter(|figure| figure.value > figure.limit)
+            .count();
+        if self.json {
+            let all: Vec<_> = figures
+                .iter()
+                .map(|figure| {
+                    json!({
+                        "what": figure.what,
+                        "value": figure.value,
+                        "unit": figure.unit,
+                        "limit": figure.limit,
+                        "beside": figure.beside,
+                    })
+                })
+                .collect();
+            println!("{:#}", json!({ "figures": all, "broken": broken }));
+        } else {
+            let rows: Vec<_> = figures
+                .iter()
+                .map(|figure| {
+                    vec![
+                        if figure.value > figure.limit {
+                            "OVER"
+                        } else {
+                            "ok"
+                        }
+                        .to_owned(),
+                        figure.what.clone(),
+                        format!("{:.3} {}", figure.value, figure.unit),
+                        format!("{:.3}", figure.limit),
+                        figure.beside.clone(),
+                    ]
+                })
+                .collect();
+            crate::table::print(&["", "what", "measured", "at most", "beside"], &rows);
+        }
+        Ok(if broken == 0 {
+            Status::Good
+        } else {
+            Status::Failed
+        })
+    }
+}
+
+/// The engine beside git: the bench of the library, which makes its own patches.
+fn engine(mirror: &Mirror, releases: &[String]) -> Result<Vec<Figure>> {
+    let refs: Vec<_> = releases
+        .iter()
+        .map(|name| format!("refs/bases/{name}"))
+        .collect();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .context("the workspace")?;
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(workspace)
+        .args([
+            "bench",
+            "--quiet",
+            "--package",
+            "patch-stack",
+            "--bench",
+            "stack",
+        ])
+        .args(["--", "--json", "--repository"])
+        .arg(mirror.folder())
+        .args(["--releases", &refs.join(",")])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting cargo")?;
+    if !output.status.success() {
+        bail!("the library's bench failed");
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rows: Value = serde_json::from_str(text.trim())
+        .with_context(|| format!("the library's bench said {text}"))?;
+    let mut figures = Vec::new();
+    for row in rows.as_array().context("rows")? {
+        let number = |name: &str| row[name].as_f64().unwrap_or(f64::INFINITY);
+        let what = row["what"].as_str().unwrap_or_default().to_owned();
+        let git = number("git_cpu_s");
+        // The issue's table: 1/8 for patches of several files, 1/12 for those of one, git's own
+        // time for a rebase.
+        let part = if what.contains("one-file") || what.contains("one file") {
+            12.0
+        } else if what.contains("rebase") {
+            1.0
+        } else {
+            8.0
+        };
+        let replay = row["git_replay_cpu_s"]
+            .as_f64()
+            .map(|seconds| format!(", git replay {seconds:.2} s"))
+            .unwrap_or_default();
+        figures.push(Figure {
+            value: number("engine_cpu_s"),
+            unit: "CPU s",
+            limit: git / part,
+            beside: format!(
+                "{} {git:.2} s{replay}",
+                row["git"].as_str().unwrap_or_default()
+            ),
+            what: what.clone(),
+        });
+        figures.push(Figure {
+            value: number("engine_peak_mib"),
+            unit: "MiB",
+            limit: 64.0,
+            beside: String::new(),
+            what: format!("{what}: memory"),
+        });
+    }
+    Ok(figures)
+}
+
+/// This program, on a folder of its own or on the repository.
+fn this_program(folder: &Path, words: &[&str]) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .arg("branch")
+        .args(words)
+        .arg("--folder")
+        .arg(folder)
+        .env_remove("PARAPET_CALLED_FROM")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Ok(command)
+}
+
+/// `branch status` on all shipped branches, warm: wall time, for that is what a person waits.
+fn status(house: &House) -> Result<Figure> {
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        let started = Instant::now();
+        this_program(&house.folder, &["status"])?.status()?;
+        best = best.min(started.elapsed().as_secs_f64());
+    }
+    Ok(Figure {
+        what: "status of all branches, warm".to_owned(),
+        value: best,
+        unit: "s",
+        limit: 0.3,
+        beside: String::new(),
+    })
+}
+
+/// `branch verify` of a branch of 200 patches, each of which changes one file as the further
+/// release did.
+fn verify(house: &House, mirror: &Mirror, base: &str, further: &str) -> Result<Figure> {
+    const PATCHES: usize = 200;
+    let folder = house.root.join(format!("bench-{}", std::process::id()));
+    let measured = (|| {
+        let series = folder.join("patches/s");
+        std::fs::create_dir_all(&series)?;
+        let start = mirror.base(base)?.start.to_string();
+        let end = mirror.base(further)?.imported.to_string();
+        let git = mirror.git();
+        let list = git.output(&[
+            "diff-tree",
+            "-r",
+            "-z",
+            "--no-renames",
+            "--diff-filter=M",
+            &start,
+            &end,
+        ])?;
+        let fields: Vec<_> = list
+            .split(|&byte| byte == 0)
+            .map(|field| String::from_utf8_lossy(field).into_owned())
+            .collect();
+        // ":MODE MODE BLOB BLOB M", then the path.
+        let mut stream = String::new();
+        let mut made = 0;
+        let step = (fields.len() / 2 / PATCHES).max(1);
+        for entry in fields.chunks(2).step_by(step).take(PATCHES) {
+            let [head, path] = entry else { continue };
+            let words: Vec<_> = head.trim_start_matches(':').split(' ').collect();
+            let [mode, _, _, blob, _] = words.as_slice() else {
+                continue;
+            };
+            if path.contains(['"', ' ', '\n']) || *mode == "120000" {
+                continue;
+            }
+            made += 1;
+            let message = format!("{path}: as it is later\n\nFor a measurement.\n");
+            stream.push_str(&format!(
+                "commit refs/bench/verify\ncommitter B <b@bench.invalid> {} +0000\ndata {}\n{message}",
+                1_700_000_000 + made,
+                message.len()
+            ));
+            if made == 1 {
+                stream.push_str(&format!("from {start}\n"));
+            }
+            stream.push_str(&format!("M {mode} {blob} {path}\n\n"));
+        }
+        git.feed(&["fast-import", "--quiet", "--force"], stream.as_bytes())?;
+        let written = git.text(&[
+            "format-patch",
+            "--zero-commit",
+            "--no-signature",
+            "-N",
+            "--full-index",
+            "--binary",
+            "-o",
+            &series.display().to_string(),
+            &format!("{start}..refs/bench/verify"),
+        ])?;
+        git.output(&["update-ref", "-d", "refs/bench/verify"])?;
+        let names: Vec<_> = written
+            .lines()
+            .filter_map(|line| Path::new(line).file_name()?.to_str())
+            .collect();
+        std::fs::write(series.join("series"), names.join("\n") + "\n")?;
+        std::fs::write(
+            folder.join("branches.toml"),
+            format!(
+                "schema = 1\n[project.linux]\npatches = \"patches\"\nlicence = \"GPL-2.0-only\"\n\
+                 [project.linux.base.\"{base}\"]\nsource = [{{ tar = \"none\" }}]\n\
+                 [project.linux.series.s]\ndescription = \"s\"\n[branch.bench]\n\
+                 description = \"b\"\n[branch.bench.linux]\nbase = \"{base}\"\nseries = [\"s\"]\n"
+            ),
+        )?;
+        if !this_program(&folder, &["lock"])?.status()?.success() {
+            bail!("the branch of the measurement can't be locked");
+        }
+        let before = children()?;
+        let status = this_program(&folder, &["verify"])?.status()?;
+        if !status.success() {
+            bail!("the branch of the measurement does not verify");
+        }
+        Ok((names.len(), children()? - before))
+    })();
+    let _ = std::fs::remove_dir_all(&folder);
+    let (count, seconds) = measured?;
+    if count < PATCHES * 9 / 10 {
+        return Err(Failure::new(
+            Status::Failed,
+            format!("{base} and {further} differ in too few files: {count}"),
+        )
+        .into());
+    }
+    Ok(Figure {
+        what: format!("verify, offline, {count} patches"),
+        value: seconds,
+        unit: "CPU s",
+        limit: 3.0,
+        beside: String::new(),
+    })
+}
+
+/// An import of `file` beside unpacking it and `git add -A && git commit`.
+fn import(file: &Path) -> Result<Vec<Figure>> {
+    let scratch = std::env::temp_dir().join(format!("bench-import-{}", std::process::id()));
+    let measured = (|| {
+        let by_git = scratch.join("git");
+        std::fs::create_dir_all(&by_git)?;
+        let run = |command: &mut Command| -> Result<()> {
+            if command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .status()?
+                .success()
+            {
+                Ok(())
+            } else {
+                bail!("{command:?} failed")
+            }
+        };
+        run(Command::new("tar")
+            .arg("-C")
+            .arg(&by_git)
+            .arg("-xf")
+            .arg(file)
+            .arg("--strip-components=1"))?;
+        let before = children()?;
+        for words in [
+            &["init", "--quiet"][..],
+            &["add", "-A", "-f"],
+            &["commit", "--quiet", "-m", "all"],
+        ] {
+            run(patch_stack::git::isolated("git")
+                .arg("-C")
+                .arg(&by_git)
+                .args(words))?;
+        }
+        let git = children()? - before;
+        std::fs::remove_dir_all(&by_git)?;
+        let toml = format!(
+            "schema = 1\n[project.linux]\npatches = \"patches\"\nlicence = \"GPL-2.0-only\"\n\
+             [project.linux.base.v]\nsource = [{{ tar = \"{}\" }}]\n",
+            file.display()
+        );
+        std::fs::write(scratch.join("branches.toml"), toml)?;
+        let before = children()?;
+        let mut command = this_program(&scratch, &["fetch", "--base", "v"])?;
+        run(command.env("PARAPET_CACHE", scratch.join("cache")))?;
+        let ours = children()? - before;
+        let mirror = scratch.join("cache/branches/mirror/linux.git");
+        let output = Command::new("du").arg("-sm").arg(&mirror).output()?;
+        let size: f64 = String::from_utf8_lossy(&output.stdout)
+            .split_whitespace()
+            .next()
+            .and_then(|size| size.parse().ok())
+            .context("du")?;
+        Ok(vec![
+            Figure {
+                what: "import of a release".to_owned(),
+                value: ours,
+                unit: "CPU s",
+                limit: git * 2.5,
+                beside: format!("git add -A && git commit {git:.1} s, after unpacking"),
+            },
+            Figure {
+                what: "import of a release: disk".to_owned(),
+                value: size,
+                unit: "MB",
+                limit: 330.0,
+                beside: String::new(),
+            },
+        ])
+    })();
+    let _ = std::fs::remove_dir_all(&scratch);
+    measured
+}
+
+/// Processor seconds of the children that were waited for, theirs included (proc(5), `stat`).
+fn children() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/self/stat")?;
+    let after = text.rsplit_once(')').context("/proc/self/stat")?.1;
+    let fields: Vec<_> = after.split_whitespace().collect();
+    let ticks = |index: usize| -> Result<f64> { Ok(fields.get(index).context("stat")?.parse()?) };
+    // cutime and cstime, in ticks of 10 ms on every Linux that this runs on.
+    Ok((ticks(13)? + ticks(14)?) / 100.0)
+}

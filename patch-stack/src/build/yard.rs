@@ -95,14 +95,6 @@ impl<'y> Yard<'y> {
         &self.tools
     }
 
-    /// The key of a build of `tree` here.
-    ///
-    /// # Errors
-    /// A file that the declaration names can't be read.
-    pub fn key(&self, tree: Oid, purpose: Purpose) -> Result<Key> {
-        Key::of(tree, self.build, purpose, self.folder, &self.tools)
-    }
-
     /// What was built under `key`.
     #[must_use]
     pub fn find(&self, key: &Key) -> Option<Kept> {

@@ -14,6 +14,7 @@ mod error;
 pub(crate) mod fields;
 mod names;
 mod project;
+mod stack;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -28,6 +29,7 @@ pub use self::build::{Build, Objects};
 pub use self::error::Error;
 pub use self::names::{check_name, nearest_name};
 pub use self::project::{Base, Checkpatch, Project, SeriesEntry, Source, SourceKind, Variant};
+pub use self::stack::{From as PartFrom, Stack, StackPart};
 
 pub use self::write::{with_base, with_branch, with_series};
 
@@ -45,6 +47,8 @@ pub struct Declaration {
     pub projects: BTreeMap<String, Project>,
     /// The branches, by name.
     pub branches: BTreeMap<String, Branch>,
+    /// The stacks, by platform.
+    pub stacks: BTreeMap<String, Stack>,
 }
 
 /// A branch: series on a base, for one project or several.
@@ -132,11 +136,18 @@ impl Declaration {
             let branch = Branch::read(&name, &fields, &projects)?;
             branches.insert(name, branch);
         }
+        let mut stacks = BTreeMap::new();
+        for (name, fields) in top.children("stack")? {
+            check_name(&name).map_err(|why| fields.wrong(why))?;
+            let stack = Stack::read(&name, &fields, &branches)?;
+            stacks.insert(name, stack);
+        }
         top.end(&[])?;
         Ok(Self {
             suites,
             projects,
             branches,
+            stacks,
         })
     }
 

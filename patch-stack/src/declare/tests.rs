@@ -125,3 +125,36 @@ fn a_branch_that_is_not_there_is_told_with_the_nearest() {
             .contains("there is `linux`")
     );
 }
+
+#[test]
+fn a_stack_says_where_each_part_is_from() {
+    const STACK: &str = r#"
+[stack.snp]
+description = "host and guest"
+part = [
+    { name = "kernel", branch = "planes" },
+    { name = "image", command = ["make"], product = "out/image", sources = ["src"] },
+    { name = "firmware", none = "the kernel is loaded directly" },
+]
+"#;
+    let text = format!("{GOOD}{STACK}");
+    let stack = &Declaration::parse(&text).unwrap().stacks["snp"];
+    assert_eq!(stack.parts.len(), 3);
+    assert_eq!(
+        stack.parts[0].from,
+        PartFrom::Branch {
+            branch: "planes".to_owned()
+        }
+    );
+    let wrong = |from: &str, to: &str| {
+        Declaration::parse(&text.replacen(from, to, 1))
+            .unwrap_err()
+            .to_string()
+    };
+    let error = wrong("branch = \"planes\"", "branch = \"plane\"");
+    assert!(error.contains("planes"), "{error}");
+    let error = wrong(", product = \"out/image\"", "");
+    assert!(error.contains("`product`"), "{error}");
+    let error = wrong("none =", "nono =");
+    assert!(error.contains("did you mean `none`?"), "{error}");
+}

@@ -14,6 +14,7 @@ use patch_stack::mirror::Mirror;
 use patch_stack::watch::Watch as _;
 use serde_json::json;
 
+use crate::cache::write_whole;
 use crate::failure::{Failure, Status};
 use crate::house::{Place, Shown};
 
@@ -140,18 +141,18 @@ pub(crate) fn yard<'y>(
 
 /// The key of a subject's build: it names the objects too, which are part of the answer.
 pub(crate) fn key(
-    yard: &Yard<'_>,
+    place: &Place<'_>,
+    build: &Build,
     subject: &Subject,
     purpose: Purpose,
-    not_built: &[String],
-    build: &Build,
+    tools: &str,
 ) -> Result<Key> {
-    let plain = yard.key(subject.tree, purpose)?;
+    let plain = Key::of(subject.tree, build, purpose, &place.house.folder, tools)?;
     let touched: Vec<_> = subject.touched.iter().map(String::as_str).collect();
     let texts = [
         plain.text().to_owned(),
         touched.join("\n"),
-        not_built.join("\n"),
+        place.part.not_built.join("\n"),
         build.elsewhere.join("\n"),
     ];
     Ok(Key::of_parts(texts.iter().map(String::as_bytes)))
@@ -166,8 +167,7 @@ pub(crate) fn make(
     purpose: Purpose,
     watch: &Shown,
 ) -> Result<Built> {
-    let not_built = &place.part.not_built;
-    let key = key(yard, subject, purpose, not_built, build)?;
+    let key = key(place, build, subject, purpose, yard.tools())?;
     if let Some(kept) = yard.find(&key) {
         return Ok(Built { cached: true, kept });
     }
@@ -183,7 +183,7 @@ pub(crate) fn make(
         &yard.source(),
         &yard.output(),
         &subject.touched,
-        not_built,
+        &place.part.not_built,
     )?;
     if !found.good() {
         return Err(Failure::new(
@@ -211,6 +211,10 @@ pub(crate) fn make(
     });
     let root = &place.house.root;
     let kept = Kept::keep(root, &place.project.name, &key, &files, record)?;
+    if purpose == Purpose::Whole && subject.name == place.branch.name {
+        let folder = kept.folder.to_string_lossy();
+        write_whole(&last_file(place, build), folder.as_bytes())?;
+    }
     Ok(Built {
         cached: false,
         kept,
@@ -218,9 +222,27 @@ pub(crate) fn make(
 }
 
 /// The product of a build that is there.
-pub(crate) fn product(build: &Build, built: &Built) -> Option<PathBuf> {
+pub(crate) fn product(build: &Build, kept: &Kept) -> Option<PathBuf> {
     let product = build.product.as_deref()?;
-    Some(built.kept.folder.join(product_name(product)))
+    Some(kept.folder.join(product_name(product)))
+}
+
+/// The file that names the last whole build of a branch.
+fn last_file(place: &Place<'_>, build: &Build) -> PathBuf {
+    let name = format!("{}.{}", place.branch.name, build.name);
+    place
+        .house
+        .root
+        .join("built")
+        .join(&place.project.name)
+        .join(name)
+}
+
+/// What was built of the branch last, from whatever tip.
+pub(crate) fn last(place: &Place<'_>, build: &Build) -> Option<Kept> {
+    let folder = PathBuf::from(std::fs::read_to_string(last_file(place, build)).ok()?);
+    let record = serde_json::from_slice(&std::fs::read(folder.join("record.json")).ok()?).ok()?;
+    Some(Kept { folder, record })
 }
 
 fn product_name(product: &str) -> String {

@@ -30,8 +30,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, bench, build, check, clean, doctor, edit, export, fetch, format, history, import, list,
-    lock, new, rebase, resume, status, verify,
+    apply, bench, build, check, clean, doctor, edit, export, fetch, format, history, import, list, lock,
+    new, rebase, resume, status, verify,
 };
 use crate::failure::Status;
 use crate::house::House;
@@ -55,6 +55,8 @@ enum Word {
     Branch(BranchWords),
     #[command(about = bench::ABOUT, hide = true)]
     Bench(BenchWords),
+    #[command(about = commands::stack::ABOUT, long_about = commands::stack::LONG_ABOUT, after_help = commands::stack::EXAMPLES)]
+    Stack(commands::stack::StackWords),
 }
 
 #[derive(Debug, clap::Args)]
@@ -158,6 +160,10 @@ fn start() -> Result<Status> {
         Word::Bench(words) => {
             let BenchWhat::Branch(command) = words.what;
             return command.run(&House::open(None)?);
+        }
+        Word::Stack(words) => {
+            let house = House::open(words.folder.as_deref())?;
+            return words.run(&house);
         }
     };
     let house = House::open(words.folder.as_deref())?;

@@ -301,7 +301,7 @@ impl Ready<'_> {
             Purpose::Whole,
             self.watch,
         )?;
-        Ok(building::product(self.build, &built).expect("a build with a product was chosen"))
+        Ok(building::product(self.build, &built.kept).expect("a build with a product was chosen"))
     }
 
     fn machine(&self, kernel: PathBuf, folder: &str, memory: u32) -> Machine {

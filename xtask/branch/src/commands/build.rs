@@ -135,7 +135,7 @@ impl Job<'_> {
                     "verdict": "built",
                     "cached": built.cached,
                     "record": built.kept.record,
-                    "product": building::product(self.build, &built)
+                    "product": building::product(self.build, &built.kept)
                         .filter(|_| purpose == Purpose::Whole),
                 }));
                 Ok(true)
@@ -180,7 +180,8 @@ impl Job<'_> {
         } else {
             format!(" ({:.1} s)", built.seconds())
         });
-        if let (Purpose::Whole, Some(path)) = (purpose, building::product(self.build, built)) {
+        if let (Purpose::Whole, Some(path)) = (purpose, building::product(self.build, &built.kept))
+        {
             line.push_str(&format!("\n         {}", path.display()));
         }
         line

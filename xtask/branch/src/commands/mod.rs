@@ -19,6 +19,7 @@ pub(crate) mod lock;
 pub(crate) mod new;
 pub(crate) mod rebase;
 pub(crate) mod resume;
+pub(crate) mod stack;
 pub(crate) mod status;
 pub(crate) mod verify;
 

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::cache::Cache;
+use crate::commands::branch::Forward;
 use crate::failure::Status;
 use crate::guest::{initramfs, kernel};
 use crate::machine_tests::Context;
@@ -34,11 +35,16 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench
   cargo xtask bench --json > bench.json
+  cargo xtask bench branch               the downstream branches, beside git
   cargo xtask bench --quick              leaves out what is measured with a clock";
 
 /// Measures.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) what: Option<What>,
+
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub(crate) json: bool,
@@ -48,9 +54,21 @@ pub(crate) struct Bench {
     pub(crate) quick: bool,
 }
 
+/// Something else to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// Measure what the downstream branches cost, beside git
+    #[command(disable_help_flag = true)]
+    Branch(Forward),
+}
+
 impl Bench {
     /// Measures; returns the status to end with.
     pub(crate) fn run(self) -> Result<i32> {
+        if let Some(What::Branch(mut words)) = self.what {
+            words.words.insert(0, "branch".into());
+            return words.run("bench");
+        }
         setup::ensure(false)?;
         let cache = Cache::open()?;
         let qemu = Qemu::find(None)?;

@@ -193,14 +193,33 @@ fn quoted(value: &str) -> String {
 /// Writes `content` to `path` so that no reader ever sees half of it, however this process ends.
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     use std::io::Write as _;
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.new", std::process::id()));
-    let fresh = path.with_file_name(name);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let start = format!(".{name}.");
+    sweep(path.parent().unwrap_or(path), &start);
+    let fresh = path.with_file_name(format!("{start}{}.new", std::process::id()));
     let mut file = std::fs::File::create(&fresh).at("writing", &fresh)?;
     file.write_all(content).at("writing", &fresh)?;
     file.sync_all().at("writing", &fresh)?;
     std::fs::rename(&fresh, path).at("writing", path)
+}
+
+/// Removes what processes that are no more have left of the file.
+fn sweep(folder: &Path, start: &str) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let process = name
+            .strip_prefix(start)
+            .and_then(|rest| rest.strip_suffix(".new")?.parse::<u32>().ok());
+        if let Some(process) = process
+            && !Path::new("/proc").join(process.to_string()).exists()
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +264,12 @@ mod tests {
         assert!(lock.write(&path).unwrap());
         assert!(!lock.write(&path).unwrap());
         assert_eq!(Lock::read(&path).unwrap(), lock);
+        // As if a process had been killed: process 0 is never one of ours.
+        std::fs::write(folder.path().join(".branches.lock.0.new"), "half").unwrap();
+        let mut other = lock.clone();
+        other.branches.clear();
+        assert!(other.write(&path).unwrap());
+        assert!(lock.write(&path).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

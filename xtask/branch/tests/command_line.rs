@@ -371,6 +371,16 @@ fn killed_at_any_moment_nothing_is_lost() {
         let order = std::fs::read_to_string(house.patch("series")).unwrap();
         assert_eq!(order, "0001-a-five.patch\n");
         house.restore_patches();
+        house.kill_after(&["lock"], Duration::from_millis(milliseconds));
+        house.run(&["lock"]).ends(0);
+        house.run(&["verify"]).ends(0);
+    }
+    // Nothing half written is left.
+    for folder in [house.path().to_owned(), house.patch("")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(!name.starts_with('.'), "{name}");
+        }
     }
     house.run(&["clean", "b", "--force"]).ends(0);
     house.run(&["apply", "b"]).ends(0);

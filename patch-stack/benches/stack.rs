@@ -200,20 +200,25 @@ impl Bench {
     }
 
     /// Leaves out what leaves conflicts on the next release: a measurement has to go to the end.
-    fn those_that_rebase<'s>(&self, mut selection: Selection<'s>) -> Selection<'s> {
-        loop {
-            let commits = material::commits(&self.repo.repository(), &selection);
-            let outcome = rebase::dry_run(&mut self.repo.applier(), &commits, self.next).unwrap();
-            let Some(stop) = outcome.stopped else {
-                return selection;
-            };
-            // Numbers count what is left out before.
-            let mut number = stop.index;
-            selection.without.sort_unstable();
-            for without in &selection.without {
-                number += usize::from(*without <= number);
+    /// Each patch has files of its own, so each can be tried by itself.
+    fn those_that_rebase<'s>(&self, selection: Selection<'s>) -> Selection<'s> {
+        let more = Selection {
+            patches: PATCHES * 2,
+            without: Vec::new(),
+            ..selection
+        };
+        let commits = material::commits(&self.repo.repository(), &more);
+        let mut applier = self.repo.applier();
+        let mut without = Vec::new();
+        for (number, commit) in commits.iter().enumerate() {
+            let outcome = rebase::dry_run(&mut applier, &[*commit], self.next).unwrap();
+            if outcome.stopped.is_some() {
+                without.push(number);
             }
-            selection.without.push(number);
+        }
+        Selection {
+            without,
+            ..selection
         }
     }
 

@@ -202,7 +202,9 @@ impl<'d> Work<'_, 'd> {
                     self.farthest = self.farthest.max(distance);
                 }
                 match from {
-                    Some(from) => self.store.put_pieces(from, image.pieces())?,
+                    Some(from) => self
+                        .store
+                        .put_pieces(ObjectType::Blob, from, image.pieces())?,
                     None => self.store.put(
                         ObjectType::Blob,
                         hunks.iter().flat_map(|hunk| &hunk.new).copied().collect(),

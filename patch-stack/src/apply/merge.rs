@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use git2::{MergeFileInput, Oid, merge_file};
+use git2::{MergeFileInput, ObjectType, Oid, merge_file};
 
 use super::files::Edits;
 use super::similar::{Candidate, Renames, is_binary, renames};
@@ -236,7 +236,11 @@ impl Merge<'_> {
         if !merged.is_automergeable() {
             return Ok(None);
         }
-        Ok(Some(self.store.put_near(ours.id, merged.content())?))
+        Ok(Some(self.store.put_near(
+            ObjectType::Blob,
+            ours.id,
+            merged.content(),
+        )?))
     }
 }
 

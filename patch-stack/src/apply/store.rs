@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Objects: those of a repository, and those made since, which stay in memory.
 //!
-//! A patched file is kept as what it copies from the file before and what it inserts. A hundred
-//! patches then take about as much memory as their text, not a hundred times their files.
+//! A patched file, or a directory, is kept as what it copies from the one before and what it
+//! inserts. A hundred patches then take about as much memory as their text, not a hundred times
+//! their files.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -13,13 +15,24 @@ use sha1::{Digest as _, Sha1};
 use super::Error;
 
 /// Bytes of recently used contents that are held: a series tends to change the same files.
-const CACHE_SIZE: usize = 8 << 20;
+const CACHE_SIZE: usize = 4 << 20;
+
+/// Bytes of contents that are read before libgit2 has to let go of what it holds of the packs:
+/// their pages, and bases of deltas. It has no other way to bound them that is safe to use.
+const READ_MAX: usize = 8 << 20;
 
 /// The objects.
 pub(crate) struct Store {
-    repository: Repository,
+    stored: RefCell<Stored>,
     made: HashMap<Oid, Made>,
-    cache: Cache,
+    cache: RefCell<Cache>,
+}
+
+/// The repository's own objects.
+struct Stored {
+    repository: Repository,
+    /// Bytes read since it was opened.
+    read: usize,
 }
 
 struct Made {
@@ -29,7 +42,7 @@ struct Made {
 
 enum Body {
     Whole(Rc<Vec<u8>>),
-    /// A blob, from another one.
+    /// From another object of the kind.
     Pieces(Oid, Box<[Piece]>),
 }
 
@@ -46,99 +59,105 @@ impl Store {
     pub(crate) fn open(repository: &Repository) -> Result<Self, Error> {
         let repository = Repository::open(repository.path())?;
         Ok(Self {
-            repository,
+            stored: RefCell::new(Stored {
+                repository,
+                read: 0,
+            }),
             made: HashMap::new(),
-            cache: Cache::default(),
+            cache: RefCell::default(),
         })
     }
 
     /// The content of a blob.
-    pub(crate) fn blob(&mut self, id: Oid) -> Result<Rc<Vec<u8>>, Error> {
-        if let Some(content) = self.cache.get(id) {
-            return Ok(content);
-        }
+    pub(crate) fn blob(&self, id: Oid) -> Result<Rc<Vec<u8>>, Error> {
+        self.object(id, ObjectType::Blob)
+    }
+
+    /// The content of an object.
+    pub(crate) fn object(&self, id: Oid, kind: ObjectType) -> Result<Rc<Vec<u8>>, Error> {
         // A file that many patches change is a chain of pieces: from the first that is whole.
         let mut chain = Vec::new();
         let mut at = id;
         let mut content = loop {
-            if let Some(content) = self.cache.get(at) {
+            if let Some((held, content)) = self.cache.borrow().get(at) {
+                if held != kind {
+                    return Err(Error::Kind { id, expected: kind });
+                }
                 break content;
             }
             match self.made.get(&at) {
-                Some(Made {
-                    body: Body::Pieces(from, _),
-                    ..
-                }) => {
-                    chain.push(at);
-                    at = *from;
-                }
+                Some(made) if made.kind != kind => return Err(Error::Kind { id, expected: kind }),
                 Some(Made {
                     body: Body::Whole(content),
                     ..
                 }) => break Rc::clone(content),
-                None => break Rc::new(self.stored(at, ObjectType::Blob)?),
+                Some(Made {
+                    body: Body::Pieces(from, pieces),
+                    ..
+                }) => {
+                    chain.push(pieces);
+                    at = *from;
+                }
+                None => break Rc::new(self.stored(at, kind)?),
             }
         };
-        for id in chain.into_iter().rev() {
-            if let Some(Made {
-                body: Body::Pieces(_, pieces),
-                ..
-            }) = self.made.get(&id)
-            {
-                content = Rc::new(assemble(&content, pieces));
-            }
+        for pieces in chain.into_iter().rev() {
+            content = Rc::new(assemble(&content, pieces));
         }
-        self.cache.put(id, &content);
+        self.cache.borrow_mut().put(id, kind, &content);
         Ok(content)
     }
 
-    /// The content of a tree or a commit.
-    pub(crate) fn object(&self, id: Oid, kind: ObjectType) -> Result<Rc<Vec<u8>>, Error> {
-        match self.made.get(&id) {
-            Some(Made {
-                body: Body::Whole(content),
-                kind: made,
-            }) if *made == kind => Ok(Rc::clone(content)),
-            Some(_) => Err(Error::Kind { id, expected: kind }),
-            None => Ok(Rc::new(self.stored(id, kind)?)),
-        }
-    }
-
-    fn odb(&self) -> Result<Odb<'_>, Error> {
-        Ok(self.repository.odb()?)
+    /// Asks the repository for something.
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&Odb<'_>) -> Result<T, git2::Error>,
+    ) -> Result<T, Error> {
+        Ok(question(&self.stored.borrow().repository.odb()?)?)
     }
 
     fn stored(&self, id: Oid, kind: ObjectType) -> Result<Vec<u8>, Error> {
-        let odb = self.odb()?;
-        let object = odb.read(id)?;
-        if object.kind() != kind {
+        let (stored_kind, content) = self.ask(|odb| {
+            let object = odb.read(id)?;
+            Ok((object.kind(), object.data().to_vec()))
+        })?;
+        if stored_kind != kind {
             return Err(Error::Kind { id, expected: kind });
         }
-        Ok(object.data().to_vec())
+        let mut stored = self.stored.borrow_mut();
+        stored.read += content.len();
+        if stored.read > READ_MAX {
+            let repository = Repository::open(stored.repository.path())?;
+            *stored = Stored {
+                repository,
+                read: 0,
+            };
+        }
+        Ok(content)
     }
 
     /// The size of a blob in bytes, without its content where that is cheaper.
-    pub(crate) fn blob_size(&mut self, id: Oid) -> Result<usize, Error> {
+    pub(crate) fn blob_size(&self, id: Oid) -> Result<usize, Error> {
         if self.made.contains_key(&id) {
             Ok(self.blob(id)?.len())
         } else {
-            Ok(self.odb()?.read_header(id)?.0)
+            self.ask(|odb| odb.read_header(id)).map(|(size, _)| size)
         }
     }
 
     /// The one blob whose name begins so, if there is one.
     pub(crate) fn find_blob(&self, prefix: &str) -> Option<Oid> {
-        let odb = self.odb().ok()?;
         let mut made = self.made.iter().filter(|(id, made)| {
             made.kind == ObjectType::Blob && id.to_string().starts_with(prefix)
         });
-        let stored = Oid::from_str(prefix)
-            .and_then(|short| odb.exists_prefix(short, prefix.len()))
-            .ok();
-        let stored = stored.filter(|id| {
-            odb.read_header(*id)
-                .is_ok_and(|(_, kind)| kind == ObjectType::Blob)
+        let stored = self.ask(|odb| {
+            let id = odb.exists_prefix(Oid::from_str(prefix)?, prefix.len())?;
+            Ok((id, odb.read_header(id)?.1))
         });
+        let stored = stored
+            .ok()
+            .filter(|(_, kind)| *kind == ObjectType::Blob)
+            .map(|(id, _)| id);
         match (made.next().map(|(id, _)| *id), made.next(), stored) {
             (Some(id), None, None) | (None, None, Some(id)) => Some(id),
             (Some(id), None, Some(stored)) if id == stored => Some(id),
@@ -149,9 +168,7 @@ impl Store {
     pub(crate) fn put(&mut self, kind: ObjectType, content: Vec<u8>) -> Result<Oid, Error> {
         let id = name(kind, &content)?;
         let content = Rc::new(content);
-        if kind == ObjectType::Blob {
-            self.cache.put(id, &content);
-        }
+        self.cache.borrow_mut().put(id, kind, &content);
         self.made.entry(id).or_insert(Made {
             kind,
             body: Body::Whole(content),
@@ -159,29 +176,35 @@ impl Store {
         Ok(id)
     }
 
-    /// Takes in a blob that is made of pieces of the blob `from`.
-    pub(crate) fn put_pieces(&mut self, from: Oid, pieces: Vec<Piece>) -> Result<Oid, Error> {
-        let content = Rc::new(assemble(&self.blob(from)?, &pieces));
-        let id = name(ObjectType::Blob, &content)?;
-        self.cache.put(id, &content);
+    /// Takes in an object that is made of pieces of `from`, an object of the kind.
+    pub(crate) fn put_pieces(
+        &mut self,
+        kind: ObjectType,
+        from: Oid,
+        pieces: Vec<Piece>,
+    ) -> Result<Oid, Error> {
+        let content = Rc::new(assemble(&self.object(from, kind)?, &pieces));
+        let id = name(kind, &content)?;
+        self.cache.borrow_mut().put(id, kind, &content);
         // Never over one that there is: a change that undoes an earlier one would become its own
         // origin.
-        if !self.made.contains_key(&id) && !self.odb()?.exists_ext(id, OdbLookupFlags::NO_REFRESH) {
+        if !self.made.contains_key(&id)
+            && !self.ask(|odb| Ok(odb.exists_ext(id, OdbLookupFlags::NO_REFRESH)))?
+        {
             let body = Body::Pieces(from, pieces.into_boxed_slice());
-            self.made.insert(
-                id,
-                Made {
-                    kind: ObjectType::Blob,
-                    body,
-                },
-            );
+            self.made.insert(id, Made { kind, body });
         }
         Ok(id)
     }
 
-    /// Takes in a blob that has much in common with the blob `near`.
-    pub(crate) fn put_near(&mut self, near: Oid, content: &[u8]) -> Result<Oid, Error> {
-        let from = self.blob(near)?;
+    /// Takes in an object that has much in common with `near`, an object of the kind.
+    pub(crate) fn put_near(
+        &mut self,
+        kind: ObjectType,
+        near: Oid,
+        content: &[u8],
+    ) -> Result<Oid, Error> {
+        let from = self.object(near, kind)?;
         let head = from.iter().zip(content).take_while(|(a, b)| a == b).count();
         let (old, new) = (&from[head..], &content[head..]);
         let tail = old
@@ -201,7 +224,7 @@ impl Store {
                 length: tail,
             },
         ];
-        self.put_pieces(near, pieces)
+        self.put_pieces(kind, near, pieces)
     }
 
     /// Whether the object was made here and not written yet.
@@ -209,18 +232,14 @@ impl Store {
         self.made.contains_key(&id)
     }
 
-    /// Writes an object that was made here into the repository.
+    /// Writes an object that was made here into the repository, and lets go of it.
     pub(crate) fn write(&mut self, id: Oid) -> Result<(), Error> {
-        let Some(made) = self.made.get(&id) else {
+        let Some(kind) = self.made.get(&id).map(|made| made.kind) else {
             return Ok(());
         };
-        let kind = made.kind;
-        let content = if kind == ObjectType::Blob {
-            self.blob(id)?
-        } else {
-            self.object(id, kind)?
-        };
-        self.odb()?.write(kind, &content)?;
+        let content = self.object(id, kind)?;
+        self.ask(|odb| odb.write(kind, &content))?;
+        self.made.remove(&id);
         Ok(())
     }
 }
@@ -259,18 +278,22 @@ fn assemble(from: &[u8], pieces: &[Piece]) -> Vec<u8> {
 /// Contents, the oldest of which go first.
 #[derive(Default)]
 struct Cache {
-    contents: HashMap<Oid, Rc<Vec<u8>>>,
+    contents: HashMap<Oid, (ObjectType, Rc<Vec<u8>>)>,
     order: VecDeque<Oid>,
     size: usize,
 }
 
 impl Cache {
-    fn get(&self, id: Oid) -> Option<Rc<Vec<u8>>> {
-        self.contents.get(&id).map(Rc::clone)
+    fn get(&self, id: Oid) -> Option<(ObjectType, Rc<Vec<u8>>)> {
+        self.contents.get(&id).cloned()
     }
 
-    fn put(&mut self, id: Oid, content: &Rc<Vec<u8>>) {
-        if self.contents.insert(id, Rc::clone(content)).is_some() {
+    fn put(&mut self, id: Oid, kind: ObjectType, content: &Rc<Vec<u8>>) {
+        if self
+            .contents
+            .insert(id, (kind, Rc::clone(content)))
+            .is_some()
+        {
             return;
         }
         self.order.push_back(id);
@@ -281,7 +304,7 @@ impl Cache {
             self.size -= self
                 .contents
                 .remove(&oldest)
-                .map_or(0, |content| content.len());
+                .map_or(0, |(_, content)| content.len());
         }
     }
 }

@@ -40,6 +40,8 @@ struct Directory {
     entries: Vec<Entry>,
     /// Its name as an object, while that is known.
     id: Option<Oid>,
+    /// Its name before it was changed, if it was there.
+    was: Option<Oid>,
 }
 
 #[derive(Debug)]
@@ -179,6 +181,7 @@ impl Directory {
         Ok(Self {
             entries,
             id: Some(id),
+            was: Some(id),
         })
     }
 
@@ -260,8 +263,11 @@ impl Directory {
             content.push(0);
             content.extend_from_slice(id.as_bytes());
         }
-        let id = store.put(ObjectType::Tree, content)?;
-        self.id = Some(id);
+        let id = match self.was {
+            Some(was) => store.put_near(ObjectType::Tree, was, &content)?,
+            None => store.put(ObjectType::Tree, content)?,
+        };
+        (self.id, self.was) = (Some(id), Some(id));
         Ok(id)
     }
 

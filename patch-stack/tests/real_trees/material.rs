@@ -54,71 +54,81 @@ pub(crate) enum Part {
 
 /// Makes the commits, one on the other, from the base on. Returns them in order.
 pub(crate) fn commits(repository: &Repository, selection: &Selection<'_>) -> Vec<Oid> {
-    let limit = selection.patches + selection.without.len();
-    let mut changes = changes(repository, selection.base, selection.further);
-    if let Some(other) = selection.also_in {
-        let changed: HashSet<String> = self::changes(repository, selection.base, other)
-            .into_iter()
-            .map(|change| change.path)
-            .collect();
-        let tree = repository.find_commit(other).unwrap().tree().unwrap();
-        changes.retain(|change| {
-            change.old.is_some()
-                && change.new.is_some()
-                && tree.get_path(change.path.as_ref()).is_ok()
-        });
-        let (both, rest): (Vec<_>, Vec<_>) = changes
-            .into_iter()
-            .partition(|change| changed.contains(&change.path));
-        // Two that both sides change to five that one side does.
-        let mut both = both.into_iter();
-        let mut rest = rest.into_iter();
-        changes = Vec::new();
-        for _ in 0..limit {
-            changes.extend(both.by_ref().take(2));
-            changes.extend(rest.by_ref().take(selection.files - 2));
-        }
-    }
-    let mut patches: Vec<Vec<Edit>> = Vec::new();
-    let mut later = Vec::new();
-    for group in changes.chunks(selection.files) {
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        for change in group {
-            match (part(repository, change, selection.part), selection.part) {
-                (Some(id), _) => {
-                    let mode = change.old.map_or(FileMode::Blob, |(_, mode)| mode);
-                    first.push((change.path.clone(), Some((id, mode))));
-                    second.push((change.path.clone(), change.new));
-                }
-                (None, Part::All) => first.push((change.path.clone(), change.new)),
-                (None, _) => {}
-            }
-        }
-        if !first.is_empty() {
-            patches.push(first);
-        }
-        if selection.part == Part::All && !second.is_empty() {
-            later.push(second);
-        }
-        if patches.len() + later.len() >= limit {
-            break;
-        }
-    }
-    patches.append(&mut later);
-    let mut number = 0;
-    patches.retain(|_| {
-        number += 1;
-        !selection.without.contains(&(number - 1))
-    });
-    patches.truncate(selection.patches);
-
+    let numbered = patches(repository, selection).into_iter().enumerate();
+    let taken = numbered.filter(|(number, _)| !selection.without.contains(number));
     let mut at = selection.base;
     let mut commits = Vec::new();
-    for (number, files) in patches.iter().enumerate() {
-        at = commit(repository, at, files, selection.title, number);
+    for (number, files) in taken.take(selection.patches) {
+        at = commit(repository, at, &files, selection.title, number);
         commits.push(at);
     }
     commits
+}
+
+/// What the patches change, those that are left out included.
+fn patches(repository: &Repository, selection: &Selection<'_>) -> Vec<Vec<Edit>> {
+    let limit = selection.patches + selection.without.len();
+    let (mut first, mut second) = (vec![Vec::new()], vec![Vec::new()]);
+    for change in candidates(repository, selection) {
+        if first.len() + second.len() > limit + 1 || first.len() > limit {
+            break;
+        }
+        match part(repository, &change, selection.part) {
+            Some(id) => {
+                let mode = change.old.map_or(FileMode::Blob, |(_, mode)| mode);
+                put(
+                    &mut first,
+                    selection.files,
+                    (change.path.clone(), Some((id, mode))),
+                );
+                if selection.part == Part::All {
+                    put(&mut second, selection.files, (change.path, change.new));
+                }
+            }
+            None if selection.part == Part::All => {
+                put(&mut first, selection.files, (change.path, change.new));
+            }
+            None => {}
+        }
+    }
+    first.append(&mut second);
+    first.retain(|patch| !patch.is_empty());
+    first
+}
+
+/// Adds to the last patch, or to a new one when that is full.
+fn put(patches: &mut Vec<Vec<Edit>>, files: usize, edit: Edit) {
+    match patches.last_mut() {
+        Some(patch) if patch.len() < files => patch.push(edit),
+        _ => patches.push(vec![edit]),
+    }
+}
+
+/// The files to choose from, in order.
+fn candidates(repository: &Repository, selection: &Selection<'_>) -> Vec<Change> {
+    let mut changes = changes(repository, selection.base, selection.further);
+    let Some(other) = selection.also_in else {
+        return changes;
+    };
+    let changed: HashSet<String> = self::changes(repository, selection.base, other)
+        .into_iter()
+        .map(|change| change.path)
+        .collect();
+    let tree = repository.find_commit(other).unwrap().tree().unwrap();
+    changes.retain(|change| {
+        change.old.is_some() && change.new.is_some() && tree.get_path(change.path.as_ref()).is_ok()
+    });
+    let (both, rest): (Vec<_>, Vec<_>) = changes
+        .into_iter()
+        .partition(|change| changed.contains(&change.path));
+    // Two that both sides change to five that one side does.
+    let (mut both, mut rest) = (both.into_iter().peekable(), rest.into_iter().peekable());
+    let mut mixed = Vec::new();
+    while both.peek().is_some() || rest.peek().is_some() {
+        mixed.extend(both.by_ref().take(2));
+        mixed.extend(rest.by_ref().take(5));
+    }
+    mixed
 }
 
 fn commit(repository: &Repository, parent: Oid, files: &[Edit], title: &str, number: usize) -> Oid {

@@ -5,6 +5,7 @@
 
 mod checks;
 mod fuzz;
+mod long;
 mod miri;
 mod unit;
 
@@ -95,4 +96,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static HostTest> {
     [checks::TESTS, unit::TESTS, miri::TESTS, fuzz::TESTS]
         .into_iter()
         .flatten()
+}
+
+/// Those that take too long for every day.
+pub(crate) fn long() -> impl Iterator<Item = &'static HostTest> {
+    long::TESTS.iter()
 }

@@ -30,8 +30,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, bench, build, check, clean, doctor, edit, export, fetch, format, history, import, list, lock,
-    new, rebase, resume, status, verify,
+    apply, bench, build, check, clean, doctor, edit, export, fetch, format, history, import, list,
+    lock, new, rebase, resume, status, verify,
 };
 use crate::failure::Status;
 use crate::house::House;

@@ -26,6 +26,7 @@ Check the sources and run all tests, the cheap ones first:
   miri                  those of the core's unsafe rooms once more, under Miri
   fuzz::NAME            a few seconds of each fuzz target
   GROUP::NAME           tests that boot a machine
+  long::NAME            with --long: the downstream branches, fetched, built patch by patch, booted
 
 FILTER runs those whose name contains it. The last line has the totals; checks count only if they
 fail. When a machine test fails, the logs of its guests are in out/tests/.
@@ -37,7 +38,8 @@ Examples:
   cargo xtask test boot::                 the machine tests that boot Linux
   cargo xtask test check::                formatting, lints and documentation only
   PARAPET_QEMU=/opt/qemu/bin/qemu-system-x86_64 cargo xtask test boot::
-  cargo xtask test --list";
+  cargo xtask test --list
+  cargo xtask test --long long::          the branches of Linux and QEMU; an hour the first time";
 
 /// Tests.
 #[derive(Debug, Args)]
@@ -45,6 +47,10 @@ pub(crate) struct Test {
     /// Run what has this in its name
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Option<String>,
+
+    /// Also run what takes long
+    #[arg(long)]
+    pub(crate) long: bool,
 
     /// Print the names and run nothing
     #[arg(long)]
@@ -64,20 +70,25 @@ impl Test {
                 .is_none_or(|filter| name.contains(filter))
         };
         let host: Vec<_> = host_tests::all().filter(|test| wanted(test.name)).collect();
+        let long: Vec<_> = host_tests::long()
+            .filter(|test| self.long && wanted(test.name))
+            .collect();
         let machine: Vec<_> = machine_tests::all()
             .filter(|test| wanted(test.name))
             .collect();
         if self.list {
             let host = host.iter().map(|test| test.name);
-            for name in host.chain(machine.iter().map(|test| test.name)) {
+            let machine = machine.iter().map(|test| test.name);
+            for name in host.chain(machine).chain(long.iter().map(|test| test.name)) {
                 println!("{name}");
             }
             return Ok(0);
         }
-        if let (true, true, Some(filter)) = (host.is_empty(), machine.is_empty(), &self.filter) {
+        let nothing = host.is_empty() && machine.is_empty() && long.is_empty();
+        if let (true, Some(filter)) = (nothing, &self.filter) {
             return Err(
                 Failure::new(Status::Usage, format!("no test has {filter:?} in its name"))
-                    .hint("`cargo xtask test --list` has the names")
+                    .hint("`cargo xtask test --list` has the names, and with --long all of them")
                     .into(),
             );
         }
@@ -87,6 +98,7 @@ impl Test {
         if !machine.is_empty() {
             self.machine(&machine, &mut totals)?;
         }
+        self.host(&long, &mut totals)?;
         println!(
             "{} passed, {} failed, {} skipped",
             totals.passed, totals.failed, totals.skipped

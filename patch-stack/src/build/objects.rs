@@ -21,6 +21,31 @@ pub struct Findings {
     pub stale: Vec<String>,
     /// Touched source files that another build compiles.
     pub elsewhere: Vec<String>,
+    /// Touched source files that no build compiles.
+    pub nowhere: Vec<String>,
+}
+
+/// Which build compiles a source file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// This one: the object has to be there.
+    Here,
+    /// Another one.
+    Elsewhere,
+    /// None, as the branch's declaration admits: another architecture's.
+    Nowhere,
+}
+
+/// Which build compiles the file `path`? `not_built` has ends of paths.
+#[must_use]
+pub fn compiled(build: &Build, not_built: &[String], path: &str) -> Where {
+    if not_built.iter().any(|end| path.ends_with(end)) {
+        Where::Nowhere
+    } else if build.elsewhere.iter().any(|start| path.starts_with(start)) {
+        Where::Elsewhere
+    } else {
+        Where::Here
+    }
 }
 
 impl Findings {
@@ -83,11 +108,16 @@ pub fn look(
         Objects::Meson => objects_by_name(folder)?,
     };
     for path in touched {
-        let compiled_elsewhere = build.elsewhere.iter().any(|start| path.starts_with(start))
-            || not_built.iter().any(|end| path.ends_with(end));
-        if compiled_elsewhere {
-            findings.elsewhere.push(path.clone());
-            continue;
+        match compiled(build, not_built, path) {
+            Where::Here => {}
+            Where::Elsewhere => {
+                findings.elsewhere.push(path.clone());
+                continue;
+            }
+            Where::Nowhere => {
+                findings.nowhere.push(path.clone());
+                continue;
+            }
         }
         let object = match build.objects {
             Objects::SamePath => PathBuf::from(path).with_extension("o"),
@@ -202,6 +232,7 @@ mod tests {
         build.require.pop();
         let found = look(&build, &source, &folder, &touched, &left_out).unwrap();
         assert!(found.good(), "{found:?}");
+        assert_eq!(found.nowhere, ["kvm/none.c", "kvm/old.S"]);
     }
 
     #[test]

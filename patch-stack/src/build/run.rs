@@ -4,11 +4,12 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::failure::{At as _, Failure, Result};
 use crate::watch::Watch;
@@ -18,8 +19,8 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs `command`, its output at the end of the file `log`.
 ///
-/// The program stays in this process's group: Ctrl-C on a terminal reaches it as well, and `make`
-/// and `ninja` end what they have started.
+/// The program leads a process group of its own, which is ended as a whole: a shell, unlike make
+/// and ninja, does not pass a signal on.
 ///
 /// # Errors
 /// It can't be started, or `watch` asked to stop.
@@ -37,6 +38,7 @@ pub fn run(command: &mut Command, log: &Path, watch: &dyn Watch) -> Result<ExitS
         .stdin(Stdio::null())
         .stdout(file)
         .stderr(errors)
+        .process_group(0)
         .spawn()
         .map_err(|error| Failure::failed(format!("{name} cannot be started: {error}")))?;
     loop {
@@ -63,19 +65,21 @@ pub fn run(command: &mut Command, log: &Path, watch: &dyn Watch) -> Result<ExitS
     }
 }
 
-/// Asks the child to end, and makes it end.
+/// Asks the child's group to end, and makes it end.
 fn end(child: &mut Child) {
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    let asked = Instant::now();
-    while asked.elapsed() < GRACE {
-        if !matches!(child.try_wait(), Ok(None)) {
-            return;
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let send = |signal| {
+        if let Some(group) = group {
+            let _ = kill_process_group(group, signal);
         }
+    };
+    send(Signal::TERM);
+    let asked = Instant::now();
+    while asked.elapsed() < GRACE && matches!(child.try_wait(), Ok(None)) {
         std::thread::sleep(Duration::from_millis(20));
     }
-    let _ = child.kill();
+    // Whoever did not listen.
+    send(Signal::KILL);
     let _ = child.wait();
 }
 

@@ -148,13 +148,11 @@ pub(crate) fn key(
     tools: &str,
 ) -> Result<Key> {
     let plain = Key::of(subject.tree, build, purpose, &place.house.folder, tools)?;
-    let touched: Vec<_> = subject.touched.iter().map(String::as_str).collect();
-    let texts = [
-        plain.text().to_owned(),
-        touched.join("\n"),
-        place.part.not_built.join("\n"),
-        build.elsewhere.join("\n"),
-    ];
+    let mut texts = vec![plain.text().to_owned()];
+    for path in &subject.touched {
+        let place = objects::compiled(build, &place.part.not_built, path);
+        texts.push(format!("{place:?} {path}"));
+    }
     Ok(Key::of_parts(texts.iter().map(String::as_bytes)))
 }
 
@@ -207,6 +205,7 @@ pub(crate) fn make(
         "seconds": took.as_secs_f64(),
         "objects": found.made,
         "elsewhere": found.elsewhere,
+        "nowhere": found.nowhere,
         "tools": yard.tools(),
     });
     let root = &place.house.root;

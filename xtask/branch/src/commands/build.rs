@@ -167,13 +167,21 @@ impl Job<'_> {
 
     fn line(&self, subject: &Subject, purpose: Purpose, built: &Built) -> String {
         let mut line = format!("built    {}", subject.name);
-        let objects = built.count("objects");
-        if objects > 0 {
-            line.push_str(&format!(", {objects} objects looked for and found"));
+        match built.count("objects") {
+            0 => {}
+            1 => line.push_str(", 1 object looked for and found"),
+            count => line.push_str(&format!(", {count} objects looked for and found")),
         }
-        let elsewhere = built.count("elsewhere");
-        if elsewhere > 0 {
-            line.push_str(&format!(", {elsewhere} files that another build compiles"));
+        for (list, what) in [
+            ("elsewhere", "that another build compiles"),
+            ("nowhere", "that NO build compiles"),
+        ] {
+            let files = match built.count(list) {
+                0 => continue,
+                1 => "1 file".to_owned(),
+                count => format!("{count} files"),
+            };
+            line.push_str(&format!(", {files} {what}"));
         }
         line.push_str(&if built.cached {
             " (before)".to_owned()

@@ -57,7 +57,7 @@ pub(crate) fn pairs(names: &[String], base: &[Done], tip: &[Done]) -> Vec<Pair> 
         .collect()
 }
 
-/// Verdicts that were written by [`write`].
+/// Verdicts that were written by [`write()`].
 pub(crate) fn read(path: &Path) -> Option<Vec<Done>> {
     let value: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     value

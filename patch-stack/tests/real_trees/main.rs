@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! PATCH_STACK_REPOSITORY=…/mirror.git PATCH_STACK_RELEASES=v6.12.90,v6.12.96,v6.18.15 \
-//!     cargo test --release -p patch-stack --test real_trees -- --ignored --nocapture
+//!     cargo test --release -p patch-stack --test real_trees -- --ignored --nocapture --test-threads=1
 //! ```
 //!
 //! `PATCH_STACK_RELEASES` names the base, the next release, and a further one. Nothing is written
@@ -161,37 +161,72 @@ impl Releases {
     }
 }
 
+impl Releases {
+    /// What differs between the base and the next release, each file in two patches.
+    fn next_release(&self) -> Series {
+        self.select(&Selection {
+            base: self.base,
+            further: self.next,
+            also_in: None,
+            patches: self.patches,
+            files: 7,
+            without: Vec::new(),
+            part: Part::All,
+            title: "next",
+        })
+    }
+
+    /// Other changes of files, some of which the next release changes too.
+    fn other_changes(&self) -> Series {
+        self.select(&Selection {
+            base: self.base,
+            further: self.further,
+            also_in: Some(self.next),
+            patches: self.patches,
+            files: 7,
+            without: Vec::new(),
+            part: Part::Half,
+            title: "further",
+        })
+    }
+}
+
 #[test]
 #[ignore = "needs a repository with three releases; see the head of the file"]
-fn as_git_does_it() {
+fn patches_of_a_release() {
     let releases = Releases::from_environment();
-    let all = Selection {
-        base: releases.base,
-        further: releases.next,
-        also_in: None,
-        patches: releases.patches,
-        files: 7,
-        without: Vec::new(),
-        part: Part::All,
-        title: "next",
-    };
-    let series = releases.select(&all);
+    let series = releases.next_release();
     let counts = releases.apply("to their base", &series, releases.base);
     assert_eq!(counts.exact, series.patches.len());
     let counts = releases.apply("to the release that has them", &series, releases.next);
     assert!(counts.already > series.patches.len() / 2);
-    releases.apply("to the further release", &series, releases.further);
-    releases.rebase("rebased to the further release", &series, releases.further);
+}
 
-    let half = Selection {
-        further: releases.further,
-        also_in: Some(releases.next),
-        part: Part::Half,
-        title: "further",
-        ..all
-    };
-    let series = releases.select(&half);
+#[test]
+#[ignore = "needs a repository with three releases; see the head of the file"]
+fn patches_to_a_further_release() {
+    let releases = Releases::from_environment();
+    let series = releases.next_release();
+    let counts = releases.apply("to the further release", &series, releases.further);
+    assert!(counts.offset > 0 && counts.three_way > 0);
+}
+
+#[test]
+#[ignore = "needs a repository with three releases; see the head of the file"]
+fn commits_to_a_further_release() {
+    let releases = Releases::from_environment();
+    let series = releases.next_release();
+    let counts = releases.rebase("rebased to the further release", &series, releases.further);
+    assert!(counts.three_way > 0);
+}
+
+#[test]
+#[ignore = "needs a repository with three releases; see the head of the file"]
+fn other_changes_to_the_next_release() {
+    let releases = Releases::from_environment();
+    let series = releases.other_changes();
     let counts = releases.apply("other changes to the next release", &series, releases.next);
     assert!(counts.exact + counts.offset + counts.three_way > series.patches.len() / 2);
-    releases.rebase("rebased to the next release", &series, releases.next);
+    let counts = releases.rebase("rebased to the next release", &series, releases.next);
+    assert!(counts.exact + counts.three_way > series.patches.len() / 2);
 }

@@ -246,6 +246,8 @@ fn stream(
     if count == 0 {
         return Err(Failure::failed("there is no file in it"));
     }
+    // The archive ends before its padding does, and a decompressor whose reader is gone fails.
+    std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(lost)?;
     sink.write_all(b"done\n").map_err(lost)?;
     sink.flush().map_err(lost)?;
     Ok(count)
@@ -364,6 +366,20 @@ mod tests {
                 ("100755", "run"),
             ]
         );
+    }
+
+    #[test]
+    fn padding_behind_the_end_is_read() {
+        // More than a pipe holds, so that a decompressor would have to wait for its reader.
+        let mut bytes = archive(&[("top/a", EntryType::Regular, 0o644, "a\n")]);
+        bytes.resize(bytes.len() + (4 << 20), 0);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.tar");
+        std::fs::write(&file, &bytes).unwrap();
+        let status = Command::new("gzip").arg(&file).status().unwrap();
+        assert!(status.success());
+        let packed = std::fs::read(folder.path().join("a.tar.gz")).unwrap();
+        assert!(imported(&packed).unwrap().ends_with("\ta"));
     }
 
     #[test]

@@ -302,6 +302,11 @@ fn the_series_own_history_is_shown() {
         .run(&["diff", "b", "nowhere"])
         .ends(USAGE)
         .says("is no commit");
+    house.run(&["diff", "b"]).ends(USAGE);
+    house
+        .run(&["diff", "b", "--against", "b"])
+        .ends(0)
+        .says("1:");
 }
 
 #[test]

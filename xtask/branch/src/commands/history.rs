@@ -15,11 +15,12 @@ pub(crate) const ABOUT_DIFF: &str =
 pub(crate) const LONG_ABOUT_DIFF: &str = "\
 Show what changed in a branch between two commits of this repository, as git's range-diff of the
 commits that the patch files gave then and give now. With one commit, the files as they are now are
-the other side.";
+the other side. --against compares with another branch of the project: how a variant differs.";
 pub(crate) const EXAMPLES_DIFF: &str = "\
 Examples:
   cargo xtask branch diff planes HEAD~3
-  cargo xtask branch diff planes HEAD~9..HEAD~3";
+  cargo xtask branch diff planes HEAD~9..HEAD~3
+  cargo xtask branch diff planes-6.18 --against planes";
 pub(crate) const ABOUT_LOG: &str = "Show the history of one patch file";
 pub(crate) const EXAMPLES_LOG: &str = "\
 Examples:
@@ -34,8 +35,12 @@ pub(crate) struct Diff {
     branch: String,
 
     /// REV or REV..REV, commits of this repository
-    #[arg(value_name = "REV..REV")]
-    revisions: String,
+    #[arg(value_name = "REV..REV", required_unless_present = "against")]
+    revisions: Option<String>,
+
+    /// Another branch of the project: what a variant of the same series does otherwise
+    #[arg(long, value_name = "BRANCH", conflicts_with = "revisions")]
+    against: Option<String>,
 
     /// The project, where the branch has parts in several
     #[arg(long, value_name = "NAME")]
@@ -52,21 +57,21 @@ impl Diff {
         let mirror = place.mirror()?;
         let watch = Shown::default();
         let _guard = mirror.lock(&watch)?;
-        let (old, new) = match self.revisions.split_once("..") {
+        let revisions = self.revisions.as_deref().unwrap_or_default();
+        let (old, new) = match revisions.split_once("..") {
             Some((old, "")) => (old, None),
             Some((old, new)) => (old, Some(new)),
-            None => (self.revisions.as_str(), None),
+            None => (revisions, None),
         };
-        let version = |revision| {
-            history::version(
-                &house.folder,
-                revision,
-                &self.branch,
-                &place.project.name,
-                &mirror,
-            )
+        let version = |branch: &str, revision| {
+            let project = &place.project.name;
+            history::version(&house.folder, revision, branch, project, &mirror)
         };
-        let (before, after) = (version(Some(old))?, version(new)?);
+        let before = match &self.against {
+            Some(other) => version(other, None)?,
+            None => version(&self.branch, Some(old))?,
+        };
+        let after = version(&self.branch, new)?;
         let text = history::range_diff(&mirror, &before, &after)?;
         if self.json {
             println!(

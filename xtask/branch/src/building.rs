@@ -247,3 +247,63 @@ pub(crate) fn last(place: &Place<'_>, build: &Build) -> Option<Kept> {
 fn product_name(product: &str) -> String {
     product.rsplit('/').next().unwrap_or(product).to_owned()
 }
+
+fn boot_file(place: &Place<'_>) -> PathBuf {
+    let name = format!("{}.boot", place.branch.name);
+    place
+        .house
+        .root
+        .join("built")
+        .join(&place.project.name)
+        .join(name)
+}
+
+/// Notes what a boot of the tip came to.
+pub(crate) fn note_boot(
+    place: &Place<'_>,
+    tip: &Subject,
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+) -> Result<()> {
+    let record = json!({
+        "commit": tip.commit.to_string(),
+        "passed": passed,
+        "failed": failed,
+        "skipped": skipped,
+    });
+    write_whole(&boot_file(place), record.to_string().as_bytes())
+}
+
+/// The last build and the last boot of a branch whose tip is `tip`, in words; without looking at
+/// anything but what was noted.
+pub(crate) fn lately(place: &Place<'_>, tip: Oid) -> (Option<String>, Option<String>) {
+    let tip = tip.to_string();
+    let builds = place.part.builds.iter();
+    let built = builds
+        .filter_map(|name| last(place, &place.project.builds[name]))
+        .last()
+        .map(|kept| {
+            if kept.record["commit"] == tip.as_str() {
+                "built".to_owned()
+            } else {
+                "built before this tip".to_owned()
+            }
+        });
+    let booted = std::fs::read(boot_file(place))
+        .ok()
+        .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
+        .map(|record| {
+            if record["commit"] != tip.as_str() {
+                return "booted before this tip".to_owned();
+            }
+            let mut words = format!("booted: {} passed", record["passed"]);
+            for (name, word) in [("failed", "FAILED"), ("skipped", "skipped")] {
+                if record[name] != 0 {
+                    words.push_str(&format!(", {} {word}", record[name]));
+                }
+            }
+            words
+        });
+    (built, booted)
+}

@@ -114,8 +114,10 @@ fn what_was_built_is_not_built_again() {
     assert_eq!(step["record"]["objects"], serde_json::json!(["src/c.o"]));
     let product = std::fs::read_to_string(step["product"].as_str().unwrap()).unwrap();
     assert_eq!(product, "two\n");
+    house.run(&["status"]).says("built");
     // Another tip is another build, and going back costs nothing.
     order(&house, &["a-five", "a-ten", "c-new"]);
+    house.run(&["status"]).says("built before this tip");
     let said = house.run(&["build", "b"]).ends(0);
     assert!(!said.output.contains("(before)"));
     order(

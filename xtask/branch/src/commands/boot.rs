@@ -162,6 +162,9 @@ impl Ready<'_> {
         }
         let all: Vec<_> = boot.into_iter().chain(done).collect();
         let counts = count(&all);
+        if tests.is_empty() {
+            building::note_boot(self.place, &tip, counts.0, counts.1, counts.2)?;
+        }
         if self.json {
             let report = json!({
                 "branch": self.place.branch.name,

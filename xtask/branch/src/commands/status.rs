@@ -9,6 +9,7 @@ use patch_stack::worktree::State;
 use serde_json::{Value, json};
 
 use super::apply::state_word;
+use crate::building;
 use crate::failure::Status;
 use crate::house::{House, Place};
 use crate::table;
@@ -123,6 +124,9 @@ fn look(place: &Place<'_>) -> Result<Line> {
     }
     let work = at_work(place)?;
     notes.extend(work.clone());
+    let (built, booted) = building::lately(place, applied.tip());
+    notes.extend(built.clone());
+    notes.extend(booted.clone());
     Ok(Line {
         status: super::apply::status_of(&standing),
         json: json!({
@@ -134,6 +138,8 @@ fn look(place: &Place<'_>) -> Result<Line> {
             "locked": pinned.is_ok(),
             "tip_commit": applied.tip().to_string(),
             "work": work,
+            "build": built,
+            "boot": booted,
             "notes": notes,
         }),
         cells: vec![

@@ -282,7 +282,7 @@ pub(crate) fn lately(place: &Place<'_>, tip: Oid) -> (Option<String>, Option<Str
     let builds = place.part.builds.iter();
     let built = builds
         .filter_map(|name| last(place, &place.project.builds[name]))
-        .last()
+        .next_back()
         .map(|kept| {
             if kept.record["commit"] == tip.as_str() {
                 "built".to_owned()

@@ -87,7 +87,7 @@ pub fn plan(job: &Job<'_>, ground: &Ground<'_>) -> Result<(Plan, State)> {
 /// Exports a branch.
 ///
 /// # Errors
-/// What [`plan`] refuses, or a file that can't be written. What was begun is finished by the next
+/// What [`plan()`] refuses, or a file that can't be written. What was begun is finished by the next
 /// run.
 pub fn export(job: &Job<'_>, ground: &Ground<'_>) -> Result<Exported> {
     let (plan, mut state) = plan(job, ground)?;

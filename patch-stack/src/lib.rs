@@ -32,7 +32,7 @@
 //! * [`git`]: the git command line in an environment of its own
 //! * [`mirror`]: the bare repository with the bases, and where they come from
 //! * [`worktree`]: where a person works, and resolves conflicts
-//! * [`export`], [`format`]: commits back to patch files, and to mails
+//! * [`export`], [`mod@format`]: commits back to patch files, and to mails
 //! * [`checks`], [`tools`]: checks of single patches, with the project's own scripts
 //! * [`import`], [`send`]: a mailed series taken in, and one made ready for mail
 //! * [`history`]: a branch as it was

@@ -132,10 +132,24 @@ enum BranchCommand {
 }
 
 fn main() -> ExitCode {
+    quiet_when_nobody_reads();
     match start() {
         Ok(status) => ExitCode::from(status as u8),
         Err(error) => ExitCode::from(failure::report(&error)),
     }
+}
+
+/// `... | head` ends the tool in silence, once the reader is gone. SIGPIPE stays ignored all the same:
+/// a git that dies under our writing is an error to be told.
+fn quiet_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload().downcast_ref::<String>();
+        if said.is_some_and(|text| text.starts_with("failed printing to stdout")) {
+            std::process::exit(128 + signal_hook::consts::SIGPIPE);
+        }
+        usual(panic);
+    }));
 }
 
 fn start() -> Result<Status> {

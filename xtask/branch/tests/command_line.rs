@@ -332,6 +332,16 @@ fn json_is_json() {
 }
 
 #[test]
+fn a_reader_that_is_gone_ends_it_in_silence() {
+    let house = House::fetched();
+    let mut child = house.start(&["list", "--json"]);
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
 fn a_new_branch() {
     let house = House::fetched();
     let words = [

@@ -56,8 +56,8 @@ pub(crate) struct BootCommand {
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
 
-    /// Run these selftests instead; a `*` stands for any text
-    #[arg(long = "test", value_name = "NAME", conflicts_with = "long")]
+    /// Run only these selftests; a `*` stands for any text
+    #[arg(long = "test", value_name = "NAME")]
     tests: Vec<String>,
 
     /// Run all selftests of the base, on the base and on the branch
@@ -127,7 +127,7 @@ impl BootCommand {
             json: self.json,
         };
         if self.long {
-            ready.long(&applied)
+            ready.long(&applied, &self.tests)
         } else {
             ready.smoke(&applied, &self.tests)
         }
@@ -191,11 +191,14 @@ impl Ready<'_> {
         Ok(status(counts.1))
     }
 
-    /// All tests of the base on both kernels.
-    fn long(&self, applied: &Applied) -> Result<Status> {
+    /// All tests of the base, or these, on both kernels.
+    fn long(&self, applied: &Applied, tests: &[String]) -> Result<Status> {
         let base = Subject::base(self.place, self.mirror, applied)?;
         let tip = Subject::tip(self.place, self.mirror, applied)?;
-        let names = selftests::names(self.mirror, &base)?;
+        let mut names = selftests::names(self.mirror, &base)?;
+        if !tests.is_empty() {
+            names = selftests::chosen(&names, tests)?;
+        }
         let kernels = (self.kernel(&base)?, self.kernel(&tip)?);
         let programs = selftests::programs(self.place, self.yard, &base, &names, self.watch)?;
         let before = self.base_verdicts(kernels.0, &base, &programs, &names)?;

@@ -203,8 +203,9 @@ fn engine(mirror: &Mirror, releases: &[String]) -> Result<Vec<Figure>> {
 }
 
 /// This program, on a folder of its own or on the repository.
-fn this_program(folder: &Path, words: &[&str]) -> Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+fn this_program(folder: &Path, words: &[&str]) -> Command {
+    // Even if cargo has replaced the file meanwhile (proc(5), `exe`).
+    let mut command = Command::new("/proc/self/exe");
     command
         .arg("branch")
         .args(words)
@@ -214,7 +215,7 @@ fn this_program(folder: &Path, words: &[&str]) -> Result<Command> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    Ok(command)
+    command
 }
 
 /// `branch status` on all shipped branches, warm: wall time, for that is what a person waits.
@@ -222,7 +223,7 @@ fn status(house: &House) -> Result<Figure> {
     let mut best = f64::INFINITY;
     for _ in 0..5 {
         let started = Instant::now();
-        this_program(&house.folder, &["status"])?.status()?;
+        this_program(&house.folder, &["status"]).status()?;
         best = best.min(started.elapsed().as_secs_f64());
     }
     Ok(Figure {
@@ -310,11 +311,11 @@ fn verify(house: &House, mirror: &Mirror, base: &str, further: &str) -> Result<F
                  description = \"b\"\n[branch.bench.linux]\nbase = \"{base}\"\nseries = [\"s\"]\n"
             ),
         )?;
-        if !this_program(&folder, &["lock"])?.status()?.success() {
+        if !this_program(&folder, &["lock"]).status()?.success() {
             bail!("the branch of the measurement can't be locked");
         }
         let before = children()?;
-        let status = this_program(&folder, &["verify"])?.status()?;
+        let status = this_program(&folder, &["verify"]).status()?;
         if !status.success() {
             bail!("the branch of the measurement does not verify");
         }
@@ -382,7 +383,7 @@ fn import(file: &Path) -> Result<Vec<Figure>> {
         );
         std::fs::write(scratch.join("branches.toml"), toml)?;
         let before = children()?;
-        let mut command = this_program(&scratch, &["fetch", "--base", "v"])?;
+        let mut command = this_program(&scratch, &["fetch", "--base", "v"]);
         run(command.env("PARAPET_CACHE", scratch.join("cache")))?;
         let ours = children()? - before;
         let mirror = scratch.join("cache/branches/mirror/linux.git");

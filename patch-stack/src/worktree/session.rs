@@ -16,6 +16,10 @@ use crate::git::RefMove;
 use crate::mirror::{BaseState, Mirror};
 use crate::watch::Watch;
 
+/// The option of `git am` without which a commit depends on the clock. `git am` forgets it when it
+/// stops, so it is said again.
+const AUTHOR_DATE: &str = "--committer-date-is-author-date";
+
 /// A branch of a project that something is done to. The caller has locked the mirror.
 pub struct Job<'a> {
     /// The mirror.
@@ -172,7 +176,7 @@ pub(crate) fn settle(
         "am".to_owned(),
         "--3way".to_owned(),
         "--keep-non-patch".to_owned(),
-        "--committer-date-is-author-date".to_owned(),
+        AUTHOR_DATE.to_owned(),
         "--no-gpg-sign".to_owned(),
     ];
     if job.project.keep_cr {
@@ -319,7 +323,7 @@ pub fn go_on(job: &Job<'_>) -> Result<Done> {
         )
         .hint("`git add` the resolution, or `branch skip` if the patch is not needed any more"));
     }
-    let output = git.try_output(&["am", "--continue"])?;
+    let output = git.try_output(&["am", "--continue", AUTHOR_DATE])?;
     after_am(job, &desk, output.status.success(), None)
 }
 
@@ -333,7 +337,7 @@ pub fn skip(job: &Job<'_>) -> Result<Done> {
     if desk.operation()? != Some("git am") {
         return after_am(job, &desk, true, None);
     }
-    let output = desk.git().try_output(&["am", "--skip"])?;
+    let output = desk.git().try_output(&["am", "--skip", AUTHOR_DATE])?;
     after_am(job, &desk, output.status.success(), None)
 }
 

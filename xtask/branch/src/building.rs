@@ -268,6 +268,7 @@ pub(crate) fn note_boot(
 ) -> Result<()> {
     let record = json!({
         "commit": tip.commit.to_string(),
+        "tree": tip.tree.to_string(),
         "passed": passed,
         "failed": failed,
         "skipped": skipped,
@@ -275,16 +276,16 @@ pub(crate) fn note_boot(
     write_whole(&boot_file(place), record.to_string().as_bytes())
 }
 
-/// The last build and the last boot of a branch whose tip is `tip`, in words; without looking at
-/// anything but what was noted.
-pub(crate) fn lately(place: &Place<'_>, tip: Oid) -> (Option<String>, Option<String>) {
-    let tip = tip.to_string();
+/// The last build and the last boot of a branch whose tip has the tree `tree`, in words; without
+/// looking at anything but what was noted. A commit that only says something else is built.
+pub(crate) fn lately(place: &Place<'_>, tree: Oid) -> (Option<String>, Option<String>) {
+    let tree = tree.to_string();
     let builds = place.part.builds.iter();
     let built = builds
         .filter_map(|name| last(place, &place.project.builds[name]))
         .next_back()
         .map(|kept| {
-            if kept.record["commit"] == tip.as_str() {
+            if kept.record["tree"] == tree.as_str() {
                 "built".to_owned()
             } else {
                 "built before this tip".to_owned()
@@ -294,7 +295,7 @@ pub(crate) fn lately(place: &Place<'_>, tip: Oid) -> (Option<String>, Option<Str
         .ok()
         .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
         .map(|record| {
-            if record["commit"] != tip.as_str() {
+            if record["tree"] != tree.as_str() {
                 return "booted before this tip".to_owned();
             }
             let mut words = format!("booted: {} passed", record["passed"]);

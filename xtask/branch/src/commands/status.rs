@@ -124,7 +124,8 @@ fn look(place: &Place<'_>) -> Result<Line> {
     }
     let work = at_work(place)?;
     notes.extend(work.clone());
-    let (built, booted) = building::lately(place, applied.tip());
+    let tree = applied.outcome.steps.last().map(|step| step.tree);
+    let (built, booted) = building::lately(place, tree.unwrap_or(applied.base.tree));
     notes.extend(built.clone());
     notes.extend(booted.clone());
     Ok(Line {

@@ -65,6 +65,9 @@ impl StatusCommand {
                 &["branch", "base", "patches", "state", "lock", "notes"],
                 &rows,
             );
+            if worst == Status::Unavailable {
+                eprintln!("hint: `cargo xtask branch fetch` brings the bases into the mirror");
+            }
         }
         Ok(worst)
     }

@@ -22,7 +22,7 @@ const SECONDS: u64 = 5;
 const RUNS: u64 = 100;
 /// The host's target, named so that build scripts are built without coverage.
 const HOST: &str = "x86_64-unknown-linux-gnu";
-/// What `cargo fuzz build --sanitizer none` passes.
+/// As `cargo fuzz build --sanitizer none` does it, with overflow checks.
 const COVERAGE: &str = "--cfg fuzzing -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks \
     -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \

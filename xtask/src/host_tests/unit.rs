@@ -19,7 +19,7 @@ pub(super) const TESTS: &[HostTest] = &[HostTest {
 pub(super) fn findings(captured: &Captured) -> Findings {
     let mut totals = count(&captured.text);
     if captured.success {
-        let mut detail = format!("{} tests", totals.passed);
+        let mut detail = format!("{} passed", totals.passed);
         // What is left out says why.
         for line in captured.text.lines() {
             if line.starts_with("test ") && line.contains(" ... ignored") {
@@ -100,7 +100,7 @@ mod tests {
                 .to_owned(),
         });
         assert_eq!((findings.totals.passed, findings.totals.skipped), (1, 1));
-        assert_eq!(findings.detail, "1 tests\ntest b ... ignored, too slow");
+        assert_eq!(findings.detail, "1 passed\ntest b ... ignored, too slow");
     }
 
     #[test]

@@ -120,7 +120,13 @@ pub fn look(
             }
         }
         let object = match build.objects {
-            Objects::SamePath => PathBuf::from(path).with_extension("o"),
+            Objects::SamePath => {
+                let own = PathBuf::from(path).with_extension("o");
+                match age(&folder.join(&own)) {
+                    Some(_) => own,
+                    None => includer(folder, path).unwrap_or(own),
+                }
+            }
             Objects::Meson => {
                 let name = format!("{}.o", path.replace('/', "_"));
                 known.get(&name).cloned().unwrap_or_else(|| name.into())
@@ -147,6 +153,28 @@ pub fn look(
 
 fn age(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).ok()?.modified().ok()
+}
+
+/// The object of a file beside `path` that includes it, as generated tables are included: make's list
+/// of what the object depends on, which kbuild keeps beside it, has the path.
+fn includer(folder: &Path, path: &str) -> Option<PathBuf> {
+    let below = Path::new(path).parent()?;
+    let end = format!("/{path}");
+    std::fs::read_dir(folder.join(below))
+        .ok()?
+        .flatten()
+        .find_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let object = name.strip_prefix('.')?.strip_suffix(".cmd")?;
+            if !object.ends_with(".o") {
+                return None;
+            }
+            let depends = std::fs::read_to_string(entry.path()).ok()?;
+            depends
+                .split_whitespace()
+                .any(|word| word.ends_with(&end) || word == path)
+                .then(|| below.join(object))
+        })
 }
 
 /// Every object below `folder` by its file name, the newest of those that share one.
@@ -233,6 +261,28 @@ mod tests {
         let found = look(&build, &source, &folder, &touched, &left_out).unwrap();
         assert!(found.good(), "{found:?}");
         assert_eq!(found.nowhere, ["kvm/none.c", "kvm/old.S"]);
+    }
+
+    #[test]
+    fn a_file_that_another_includes_is_compiled_with_it() {
+        let top = tempfile::tempdir().unwrap();
+        let (source, folder) = (top.path().join("s"), top.path().join("b"));
+        put(&source.join("tdx/metadata.c"), 100);
+        put(&source.join("tdx/other.c"), 100);
+        put(&folder.join("tdx/tdx.o"), 10);
+        let depends = format!(
+            "savedcmd_tdx/tdx.o := gcc\n\ndeps_tdx/tdx.o := \\\n  {}/tdx/metadata.c \\\n",
+            source.display()
+        );
+        std::fs::write(folder.join("tdx/.tdx.o.cmd"), depends).unwrap();
+        let touched = names(&["tdx/metadata.c", "tdx/other.c"]);
+        let build = build(Objects::SamePath);
+        let found = look(&build, &source, &folder, &touched, &[]).unwrap();
+        assert_eq!(found.made, ["tdx/tdx.o"]);
+        assert_eq!(found.missing, ["tdx/other.o"]);
+        put(&folder.join("tdx/tdx.o"), 200);
+        let found = look(&build, &source, &folder, &touched, &[]).unwrap();
+        assert_eq!(found.stale, ["tdx/tdx.o"]);
     }
 
     #[test]

@@ -35,11 +35,13 @@
 //! * [`export`], [`mod@format`]: commits back to patch files, and to mails
 //! * [`checks`], [`tools`]: checks of single patches, with the project's own scripts
 //! * [`import`], [`send`]: a mailed series taken in, and one made ready for mail
+//! * [`begin`]: a new branch, and a mailed series in its place
 //! * [`history`]: a branch as it was
 //! * [`build`]: builds that are kept, and the objects that show what was built
 //! * [`failure`], [`watch`]: what is told to people
 
 pub mod apply;
+pub mod begin;
 pub mod branch;
 pub mod build;
 pub mod checks;

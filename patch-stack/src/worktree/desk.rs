@@ -156,6 +156,32 @@ impl Desk {
         .map(|(_, what)| what))
     }
 
+    /// The number of the mail that a `git am` under way is at, and that of its last one.
+    ///
+    /// # Errors
+    /// git fails.
+    pub(crate) fn at_mail(&self) -> Result<(usize, usize)> {
+        let folder = PathBuf::from(self.git().text(&["rev-parse", "--absolute-git-dir"])?);
+        let number = |name: &str| {
+            std::fs::read_to_string(folder.join("rebase-apply").join(name))
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(0)
+        };
+        Ok((number("next"), number("last")))
+    }
+
+    /// Paths with conflicts that are not resolved.
+    ///
+    /// # Errors
+    /// git fails.
+    pub(crate) fn unmerged(&self) -> Result<Vec<String>> {
+        let text = self
+            .git()
+            .text(&["diff", "--name-only", "--diff-filter=U"])?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
     /// Checks `commit` out, with a detached HEAD; makes the worktree if there is none.
     ///
     /// # Errors
@@ -237,21 +263,29 @@ impl Desk {
     /// Fails unless nothing of a person's is lost when the branch's commits are replaced: no
     /// uncommitted change, no operation under way, no commit that was not exported.
     pub(crate) fn require_replaceable(&self) -> Result<()> {
+        if self.exists()
+            && let Some(what) = self.operation()?
+        {
+            return Err(Failure::refused(format!(
+                "a {what} is under way in {}",
+                self.folder.display()
+            ))
+            .hint("finish it, or `branch abort`"));
+        }
+        self.require_nothing_lost()
+    }
+
+    /// The same with an operation under way: nothing of it is a person's work.
+    pub(crate) fn require_nothing_lost(&self) -> Result<()> {
         let shown = self.folder.display();
-        if self.exists() {
-            if let Some(what) = self.operation()? {
-                return Err(
-                    Failure::refused(format!("a {what} is under way in {shown}"))
-                        .hint("finish it, or `branch abort`"),
-                );
-            }
-            if let Some(change) = self.changes()?.first() {
-                return Err(Failure::refused(format!(
-                    "the worktree {shown} has changes that are not committed: {}",
-                    change.trim()
-                ))
-                .hint("commit them, or `git checkout .` there"));
-            }
+        if self.exists()
+            && let Some(change) = self.changes()?.first()
+        {
+            return Err(Failure::refused(format!(
+                "the worktree {shown} has changes that are not committed: {}",
+                change.trim()
+            ))
+            .hint("commit them, or `git checkout .` there"));
         }
         let applied = self.mirror.find_ref(&self.applied_ref())?;
         let head = self.mirror.find_ref(&self.head_ref())?;

@@ -84,11 +84,8 @@ impl Journal {
     }
 }
 
-/// Finishes what a run that was cut short has begun. Only while the mirror is locked.
-///
-/// # Errors
-/// A file or a ref can't be written.
-pub fn finish_interrupted(mirror: &Mirror, branch: &str, watch: &dyn Watch) -> Result<bool> {
+/// Carries out the journal that a run left which was cut short.
+pub(super) fn finish(mirror: &Mirror, branch: &str, watch: &dyn Watch) -> Result<bool> {
     let file = place(mirror, branch);
     let bytes = match std::fs::read(&file) {
         Ok(bytes) => bytes,
@@ -106,13 +103,7 @@ pub fn finish_interrupted(mirror: &Mirror, branch: &str, watch: &dyn Watch) -> R
     Ok(true)
 }
 
-/// Was a run cut short that has to be finished?
-#[must_use]
-pub fn is_interrupted(mirror: &Mirror, branch: &str) -> bool {
-    place(mirror, branch).exists()
-}
-
-fn place(mirror: &Mirror, branch: &str) -> PathBuf {
+pub(super) fn place(mirror: &Mirror, branch: &str) -> PathBuf {
     mirror
         .root()
         .join("journal")

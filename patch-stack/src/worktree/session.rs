@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use git2::Oid;
 
 use super::desk::{Desk, Extent};
-use super::journal::finish_interrupted;
+use super::recovery::finish_interrupted;
 use super::state::{Operation, State, applied_files};
 use crate::apply::{How, Outcome};
 use crate::branch::{self, Layer, PatchFile};
@@ -159,7 +159,10 @@ pub(crate) fn settle(
             outcome.steps.iter().map(|step| step.how).collect(),
         ));
     };
+    // Not begun yet: a run that ends before git has told of the conflict is undone by the next.
     fresh.operation = Some(Operation {
+        begun: false,
+        skipping: None,
         kind: kind.to_owned(),
         before: job
             .mirror
@@ -172,6 +175,7 @@ pub(crate) fn settle(
     fresh.write(job.mirror, job.branch)?;
     job.watch.check()?;
     let mails = write_mails(job, &patches[stop.index..])?;
+    job.watch.check()?;
     let mut arguments = vec![
         "am".to_owned(),
         "--3way".to_owned(),
@@ -222,22 +226,19 @@ fn write_mails(job: &Job<'_>, patches: &[&PatchFile]) -> Result<Vec<PathBuf>> {
 
 /// What `git am` has come to: the next conflict, or the end.
 fn after_am(job: &Job<'_>, desk: &Desk, whole: bool, reason: Option<String>) -> Result<Done> {
+    job.watch.check()?;
     let mut state = State::read(job.mirror, job.branch)?
         .ok_or_else(|| Failure::failed("the state of the branch is gone"))?;
     if !whole && desk.operation()? == Some("git am") {
-        let git = desk.git();
-        let paths = git.text(&["diff", "--name-only", "--diff-filter=U"])?;
-        let folder = PathBuf::from(git.text(&["rev-parse", "--absolute-git-dir"])?);
-        let number = |name: &str| -> usize {
-            std::fs::read_to_string(folder.join("rebase-apply").join(name))
-                .ok()
-                .and_then(|text| text.trim().parse().ok())
-                .unwrap_or(0)
-        };
+        let (next, last) = desk.at_mail()?;
+        let paths = desk.unmerged()?;
+        if let Some(operation) = &mut state.operation {
+            operation.begun = true;
+            operation.skipping = None;
+            state.write(job.mirror, job.branch)?;
+        }
         let files = &state.files;
-        let left = number("last").saturating_sub(number("next"));
-        let at = files.len().saturating_sub(left + 1);
-        let paths: Vec<_> = paths.lines().map(str::to_owned).collect();
+        let at = files.len().saturating_sub(last.saturating_sub(next) + 1);
         return Ok(Done::Conflict {
             patch: files
                 .get(at)
@@ -259,12 +260,13 @@ fn after_am(job: &Job<'_>, desk: &Desk, whole: bool, reason: Option<String>) -> 
         ));
     }
     let head = desk.head()?;
-    state.operation = None;
-    state.write(job.mirror, job.branch)?;
-    job.watch.check()?;
+    // The state last: until it says otherwise the operation waits, and is finished once more.
     job.mirror.git().move_refs(&[set(&desk.head_ref(), head)])?;
     job.watch.check()?;
     desk.follow()?;
+    job.watch.check()?;
+    state.operation = None;
+    state.write(job.mirror, job.branch)?;
     let hows = state
         .files
         .iter()
@@ -289,32 +291,44 @@ fn waiting(job: &Job<'_>) -> Result<(State, Operation)> {
     }
 }
 
+/// What is there when no `git am` is under way any more: finished, by a person with git's own
+/// command or by a run that was cut short.
+fn finished(job: &Job<'_>, desk: &Desk, state: &State, operation: &Operation) -> Result<Done> {
+    // Never begun, or HEAD is where it began, as after a `git am --abort`: the patches that are
+    // left would be taken for dropped.
+    let undone = operation.skipping.is_none() && desk.head()?.to_string() == state.began_at();
+    if undone || !operation.begun {
+        return Err(Failure::refused(format!(
+            "no `git am` is under way in {}, and none of the patches that were left is applied",
+            desk.folder().display()
+        ))
+        .hint("`branch abort` goes back to where the branch was"));
+    }
+    after_am(job, desk, true, None)
+}
+
 /// Goes on after a conflict was resolved and added.
 ///
 /// # Errors
-/// [`Kind::Conflict`] if conflicts are left.
+/// [`Kind::Conflict`] if conflicts are left; [`Kind::Refused`] if git's own command has undone all.
 pub fn go_on(job: &Job<'_>) -> Result<Done> {
-    waiting(job)?;
+    let (state, operation) = waiting(job)?;
     let desk = job.desk();
     if desk.operation()? != Some("git am") {
-        // A person has finished it with git's own command.
-        return after_am(job, &desk, true, None);
+        return finished(job, &desk, &state, &operation);
     }
-    let git = desk.git();
-    let unmerged = git.text(&["diff", "--name-only", "--diff-filter=U"])?;
+    let unmerged = desk.unmerged()?;
     if !unmerged.is_empty() {
         return Err(Failure::new(
             Kind::Conflict,
-            format!(
-                "conflicts are left in {}",
-                unmerged.lines().collect::<Vec<_>>().join(", ")
-            ),
+            format!("conflicts are left in {}", unmerged.join(", ")),
         )
         .hint(format!(
             "resolve them in {}, then `git add` them",
             desk.folder().display()
         )));
     }
+    let git = desk.git();
     let staged = git.try_output(&["diff", "--cached", "--quiet"])?;
     if staged.status.success() {
         return Err(Failure::new(
@@ -323,6 +337,7 @@ pub fn go_on(job: &Job<'_>) -> Result<Done> {
         )
         .hint("`git add` the resolution, or `branch skip` if the patch is not needed any more"));
     }
+    job.watch.check()?;
     let output = git.try_output(&["am", "--continue", AUTHOR_DATE])?;
     after_am(job, &desk, output.status.success(), None)
 }
@@ -332,11 +347,22 @@ pub fn go_on(job: &Job<'_>) -> Result<Done> {
 /// # Errors
 /// No operation waits.
 pub fn skip(job: &Job<'_>) -> Result<Done> {
-    waiting(job)?;
+    let (mut state, operation) = waiting(job)?;
     let desk = job.desk();
     if desk.operation()? != Some("git am") {
-        return after_am(job, &desk, true, None);
+        return finished(job, &desk, &state, &operation);
     }
+    let (next, _) = desk.at_mail()?;
+    if operation.skipping.is_some_and(|mail| mail != next) {
+        // A run that was cut short has skipped it; this is the conflict that came next.
+        return after_am(job, &desk, false, None);
+    }
+    job.watch.check()?;
+    if let Some(operation) = &mut state.operation {
+        operation.skipping = Some(next);
+    }
+    state.write(job.mirror, job.branch)?;
+    job.watch.check()?;
     let output = desk.git().try_output(&["am", "--skip", AUTHOR_DATE])?;
     after_am(job, &desk, output.status.success(), None)
 }
@@ -347,29 +373,42 @@ pub fn skip(job: &Job<'_>) -> Result<Done> {
 /// No operation waits.
 pub fn abort(job: &Job<'_>) -> Result<Done> {
     let (_, operation) = waiting(job)?;
-    let desk = job.desk();
+    undo(job.mirror, job.branch, operation, job.watch)?;
+    Ok(Done::Aborted)
+}
+
+/// Brings worktree and state to where they were before `operation`. May be repeated.
+pub(crate) fn undo(
+    mirror: &Mirror,
+    branch: &str,
+    operation: Operation,
+    watch: &dyn Watch,
+) -> Result<()> {
+    let desk = Desk::of(mirror, branch);
     if desk.exists() {
+        watch.check()?;
         if desk.operation()? == Some("git am") {
             // Not `--abort`: it would go back to a commit that only the session knows.
-            desk.git().output(&["am", "--quit"])?;
             desk.git().output(&["reset", "--quiet", "--hard"])?;
+            watch.check()?;
+            desk.git().output(&["am", "--quit"])?;
         }
-        job.watch.check()?;
+        watch.check()?;
         match &operation.before {
             Some(before) => {
                 desk.git()
                     .output(&["checkout", "--quiet", "--detach", before])?;
+                watch.check()?;
                 desk.follow()?;
             }
             None => desk.remove()?,
         }
     }
-    job.watch.check()?;
+    watch.check()?;
     match operation.state {
-        Some(state) => state.write(job.mirror, job.branch)?,
-        None => State::forget(job.mirror, job.branch)?,
+        Some(state) => state.write(mirror, branch),
+        None => State::forget(mirror, branch),
     }
-    Ok(Done::Aborted)
 }
 
 /// Removes worktree, refs and what is remembered of a branch.

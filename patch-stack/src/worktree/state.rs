@@ -51,6 +51,18 @@ pub struct Operation {
     pub before: Option<String>,
     /// The state before, for `abort`.
     pub state: Option<Box<State>>,
+    /// Has git begun, and told of a conflict? Until then a run that was cut short is undone by the
+    /// next one.
+    #[serde(default = "yes")]
+    pub begun: bool,
+    /// The mail that is being skipped, by git's number: whoever comes after a crash skips no second
+    /// one.
+    #[serde(default)]
+    pub skipping: Option<usize>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl State {
@@ -90,6 +102,12 @@ impl State {
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("texts and numbers become JSON")
+    }
+
+    /// The commit at which the operation began: that of the last patch before the conflict.
+    pub(crate) fn began_at(&self) -> &str {
+        let made = self.files.iter().map_while(|file| file.commit.as_ref());
+        made.last().unwrap_or(&self.start)
     }
 
     /// Where it is written, for a journal.

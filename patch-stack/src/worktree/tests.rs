@@ -218,11 +218,6 @@ fn a_conflict_can_be_skipped_or_undone() {
 fn an_apply_that_is_cut_short_anywhere_ends_the_same_when_run_again() {
     let whole = Small::new();
     whole.apply().unwrap();
-    let strip = |small: &Small| {
-        small
-            .picture()
-            .replace(&small.path().display().to_string(), "")
-    };
     let wanted = strip(&whole);
     let mut crashes = 0;
     for at in 0.. {
@@ -236,6 +231,139 @@ fn an_apply_that_is_cut_short_anywhere_ends_the_same_when_run_again() {
         assert_eq!(strip(&small), wanted, "cut short at step {at}");
     }
     assert!(crashes >= 4, "{crashes}");
+}
+
+/// The picture without the names of the folder and of git's own passing refs.
+fn strip(small: &Small) -> String {
+    small
+        .picture()
+        .replace(&small.path().display().to_string(), "")
+}
+
+/// A branch whose first patch conflicts, and whose third does as well: an apply that stops twice.
+fn twice_in_conflict() -> Small {
+    let small = Small::new();
+    declare_base(&small, "v3");
+    let upstream = crate::git::Git::worktree(&small.path().join("upstream"));
+    upstream.output(&["checkout", "--quiet", "three"]).unwrap();
+    write(&small.path().join("upstream/src/new"), "theirs\n");
+    commit(&upstream, "a file of that name");
+    let url = small.path().join("upstream").display().to_string();
+    for name in ["refs/bases/v3", "refs/fixed/v3"] {
+        small
+            .mirror
+            .git()
+            .output(&["fetch", "--quiet", &url, &format!("+three:{name}")])
+            .unwrap();
+    }
+    small
+}
+
+/// What is left of `act` when it is cut short at each of its steps and then repeated, against what
+/// is left of it when it is not.
+fn cut_short_anywhere(
+    prepare: fn() -> Small,
+    act: fn(&Job<'_>) -> crate::failure::Result<Done>,
+    again: fn(&Small),
+    steps: usize,
+) {
+    let whole = prepare();
+    whole.with(&Silent, |job, _| act(job)).unwrap();
+    let wanted = (strip(&whole), State::read(&whole.mirror, "b").unwrap());
+    let mut crashes = 0;
+    for at in 0.. {
+        let small = prepare();
+        if small.with(&CrashAt::new(at), |job, _| act(job)).is_ok() {
+            break;
+        }
+        crashes += 1;
+        again(&small);
+        let found = (strip(&small), State::read(&small.mirror, "b").unwrap());
+        assert_eq!(found, wanted, "cut short at step {at}");
+    }
+    assert!(crashes >= steps, "{crashes}");
+}
+
+#[test]
+fn an_apply_that_conflicts_and_is_cut_short_ends_the_same_when_run_again() {
+    cut_short_anywhere(
+        twice_in_conflict,
+        |job| apply(job, None, false),
+        |small| match small.apply() {
+            Ok(done) => assert!(matches!(done, Done::Conflict { .. }), "{done:?}"),
+            // git had told of the conflict already.
+            Err(error) => assert!(error.message.contains("waits for a conflict"), "{error}"),
+        },
+        5,
+    );
+}
+
+#[test]
+fn a_skip_that_is_cut_short_anywhere_skips_one_patch_when_run_again() {
+    let conflict = || {
+        let small = twice_in_conflict();
+        small.apply().unwrap();
+        small
+    };
+    let again = |small: &Small| match small.with(&Silent, |job, _| skip(job)) {
+        Ok(done) => assert!(
+            matches!(&done, Done::Conflict { patch, .. } if patch == "0003-TAG-a-new-file.patch"),
+            "{done:?}"
+        ),
+        Err(error) => panic!("{error}"),
+    };
+    cut_short_anywhere(conflict, skip, again, 3);
+
+    // And the last one, after which nothing is left to skip.
+    let last = || {
+        let small = twice_in_conflict();
+        small.apply().unwrap();
+        small.with(&Silent, |job, _| skip(job)).unwrap();
+        small
+    };
+    let again = |small: &Small| {
+        let done = small.with(&Silent, |job, _| skip(job)).unwrap();
+        assert!(matches!(done, Done::Whole(_)), "{done:?}");
+    };
+    cut_short_anywhere(last, skip, again, 4);
+}
+
+#[test]
+fn a_continue_or_an_abort_that_is_cut_short_anywhere_ends_the_same_when_run_again() {
+    let resolved = || {
+        let small = Small::new();
+        declare_base(&small, "v3");
+        small.apply().unwrap();
+        write(
+            &small.desk().folder().join("src/a"),
+            &lines(&[(5, "both fives")]),
+        );
+        small.git().output(&["add", "src/a"]).unwrap();
+        small
+    };
+    let again = |small: &Small| {
+        small.with(&Silent, |job, _| go_on(job)).unwrap();
+    };
+    cut_short_anywhere(resolved, go_on, again, 3);
+    let again = |small: &Small| {
+        small.with(&Silent, |job, _| abort(job)).unwrap();
+    };
+    cut_short_anywhere(resolved, abort, again, 3);
+}
+
+#[test]
+fn gits_own_abort_is_not_taken_for_a_branch_without_its_patches() {
+    let small = Small::new();
+    declare_base(&small, "v3");
+    small.apply().unwrap();
+    small.git().output(&["am", "--abort"]).unwrap();
+    for act in [go_on, skip] {
+        let error = small.with(&Silent, |job, _| act(job)).unwrap_err();
+        assert_eq!(error.kind, Kind::Refused);
+        assert!(error.message.contains("none of the patches"), "{error}");
+    }
+    small.with(&Silent, |job, _| abort(job)).unwrap();
+    assert!(matches!(small.apply().unwrap(), Done::Conflict { .. }));
 }
 
 #[test]
@@ -381,11 +509,6 @@ fn a_rebase_that_is_cut_short_anywhere_ends_the_same_when_run_again() {
         let small = Small::new();
         small.apply().unwrap();
         small
-    };
-    let strip = |small: &Small| {
-        small
-            .picture()
-            .replace(&small.path().display().to_string(), "")
     };
     let whole = prepare();
     carry(&whole, "v2", false, &Silent).unwrap();

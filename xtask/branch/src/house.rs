@@ -2,16 +2,18 @@
 //! Where everything is: the declaration and the lock in the repository, mirrors and worktrees in
 //! the cache folder, outside the tree.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use patch_stack::begin;
 use patch_stack::branch::{self, Applied, Layer};
 use patch_stack::declare::{Branch, Declaration, Part, Project};
 use patch_stack::export::Ground;
 use patch_stack::lock::Lock;
 use patch_stack::mirror::{Archive, BaseState, Mirror};
 use patch_stack::watch::Watch;
-use patch_stack::worktree::{self, Desk, Job, State};
+use patch_stack::worktree::{self, Desk, Job, Recovered, State};
 
 use crate::cache::Cache;
 use crate::failure::{Failure, Status};
@@ -72,6 +74,24 @@ impl House {
     /// The mirror of `project`.
     pub(crate) fn mirror(&self, project: &str) -> Result<Mirror> {
         Ok(Mirror::open(&self.root, project)?)
+    }
+
+    /// Begins something of `branch` in `project`, while no other run may.
+    pub(crate) fn begin<T>(
+        &self,
+        project: &str,
+        branch: &str,
+        act: impl FnOnce(&begin::Ground<'_>) -> patch_stack::failure::Result<T>,
+    ) -> Result<T> {
+        let mirror = self.mirror(project)?;
+        let watch = Shown::default();
+        let _guard = mirror.lock(&watch)?;
+        Ok(act(&begin::Ground {
+            folder: &self.folder,
+            mirror: &mirror,
+            branch,
+            watch: &watch,
+        })?)
     }
 
     /// Debian's archive: `$PARAPET_DEBIAN_MIRROR`, else deb.debian.org.
@@ -233,26 +253,45 @@ impl Place<'_> {
     }
 }
 
-/// Finishes exports that were cut short, before anything they write is read.
+/// Finishes or undoes what runs have left that were cut short, before anything they write is read.
 fn finish_interrupted(root: &Path) -> Result<()> {
-    let Ok(projects) = std::fs::read_dir(root.join("journal")) else {
-        return Ok(());
-    };
-    for project in projects.flatten() {
-        for journal in std::fs::read_dir(project.path())?.flatten() {
-            let name = journal.file_name().to_string_lossy().into_owned();
-            let Some(branch) = name.strip_suffix(".json") else {
-                continue;
-            };
-            let mirror = Mirror::open(root, &project.file_name().to_string_lossy())?;
-            let watch = Shown::default();
-            let _guard = mirror.lock(&watch)?;
-            if worktree::finish_interrupted(&mirror, branch, &watch)? {
-                eprintln!("an export of {branch} that was cut short is finished now");
+    for (project, branch) in remembered(root) {
+        let mirror = Mirror::open(root, &project)?;
+        if !worktree::is_interrupted(&mirror, &branch)? {
+            continue;
+        }
+        let watch = Shown::default();
+        let _guard = mirror.lock(&watch)?;
+        match worktree::finish_interrupted(&mirror, &branch, &watch)? {
+            Some(Recovered::Finished) => {
+                eprintln!("a run on {branch} that was cut short is finished now");
             }
+            Some(Recovered::Undone) => {
+                eprintln!("a run on {branch} that was cut short is undone now");
+            }
+            None => {}
         }
     }
     Ok(())
+}
+
+/// Projects and branches that a run has left something of, or a state between commands.
+fn remembered(root: &Path) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    let list = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for project in ["journal", "state"]
+        .iter()
+        .flat_map(|name| list(&root.join(name)))
+    {
+        for file in list(&project.path()) {
+            let name = file.file_name().to_string_lossy().into_owned();
+            if let Some(branch) = name.strip_suffix(".json") {
+                let project = project.file_name().to_string_lossy().into_owned();
+                found.insert((project, branch.to_owned()));
+            }
+        }
+    }
+    found
 }
 
 /// Shows steps on standard error, and stops when a signal asks to.

@@ -403,6 +403,47 @@ fn killed_at_any_moment_nothing_is_lost() {
 }
 
 #[test]
+fn a_beginning_that_is_killed_at_any_moment_is_whole_or_not_there() {
+    let new = |name: &str| {
+        let words = [
+            "new",
+            name,
+            "--project",
+            "p",
+            "--base",
+            "v1",
+            "--description",
+            "d",
+        ];
+        words.map(str::to_owned)
+    };
+    let import =
+        |name: &str| ["import", "b", "theirs.mbox", "--ours", "--series", name].map(str::to_owned);
+    let house = House::new();
+    house.mailbox("theirs.mbox");
+    for milliseconds in [1, 3, 6, 10, 20, 40] {
+        let fresh = format!("fresh{milliseconds}");
+        let theirs = format!("theirs{milliseconds}");
+        for words in [&new(&fresh)[..], &import(&theirs)] {
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            house.kill_after(&words, Duration::from_millis(milliseconds));
+            let said = house.run(&words);
+            assert!(
+                said.output.contains(" is declared")
+                    || said.output.contains(" are in ")
+                    || said.has("already")
+            );
+        }
+        house.run(&["list"]).ends(0).says(&fresh);
+        let order = house.path().join("patches").join(theirs).join("series");
+        assert_eq!(
+            std::fs::read_to_string(order).unwrap(),
+            "0001-b-from-the-list.patch\n"
+        );
+    }
+}
+
+#[test]
 fn two_runs_at_once_take_turns() {
     let house = House::new();
     let both = [["fetch"], ["fetch"], ["fetch"]].map(|words| house.start(&words));

@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
-use patch_stack::{declare, import, mail};
+use patch_stack::{begin, import, mail};
 
-use crate::failure::{Failure, Status};
+use crate::failure::Status;
 use crate::house::House;
 
 pub(crate) const ABOUT: &str = "Take a mailed series in, with its message-id";
@@ -49,70 +49,13 @@ pub(crate) struct Import {
 impl Import {
     pub(crate) fn run(self, house: &House) -> Result<Status> {
         let place = house.place(&self.branch, self.project.as_deref())?;
-        declare::check_name(&self.series).map_err(Failure::usage)?;
-        if place.project.series.contains_key(&self.series) {
-            return Err(
-                Failure::usage(format!("there is a series {} already", self.series)).into(),
-            );
-        }
         let options = mail::Options {
             keep_cr: place.project.keep_cr,
         };
         let mailed = import::read(&self.mails, &options)?;
-        let id = match (&mailed.message_id, self.ours) {
-            (_, true) => None,
-            (Some(id), false) => Some(id.as_str()),
-            (None, false) => {
-                return Err(Failure::usage("the mails have no Message-ID")
-                    .hint("--ours takes them in as a series of our own")
-                    .into());
-            }
-        };
-        if let Some(twin) = place
-            .project
-            .series
-            .values()
-            .find(|series| id.is_some() && series.message_id.as_deref() == id)
-        {
-            return Err(
-                Failure::usage(format!("the series {} is that mail already", twin.name)).into(),
-            );
-        }
-        let folder = house.folder.join(&place.project.patches).join(&self.series);
-        if folder.exists() {
-            return Err(Failure::new(
-                Status::Refused,
-                format!("there is a folder {} already", folder.display()),
-            )
-            .into());
-        }
-        let file = house.folder.join("branches.toml");
-        let text = std::fs::read_to_string(&file)?;
-        let changed = declare::with_series(
-            &text,
-            &self.branch,
-            &place.project.name,
-            &self.series,
-            &mailed.title,
-            id,
-        )
-        .map_err(patch_stack::failure::Failure::from)?;
-        // The folder is made whole beside its place; the declaration is last.
-        let fresh = folder.with_file_name(format!(".{}.new", self.series));
-        let _ = std::fs::remove_dir_all(&fresh);
-        std::fs::create_dir_all(&fresh).with_context(|| fresh.display().to_string())?;
-        let mut order = String::new();
-        for (name, bytes) in &mailed.patches {
-            std::fs::write(fresh.join(name), bytes)?;
-            order.push_str(name);
-            order.push('\n');
-        }
-        std::fs::write(fresh.join("series"), order)?;
-        if let Some(cover) = &mailed.cover {
-            std::fs::write(fresh.join("cover.mail"), cover)?;
-        }
-        std::fs::rename(&fresh, &folder)?;
-        crate::cache::write_whole(&file, changed.as_bytes())?;
+        let folder = house.begin(&place.project.name, &self.branch, |ground| {
+            begin::series(ground, &self.series, &mailed, self.ours)
+        })?;
         println!(
             "{} patches are in {}, \"{}\"",
             mailed.patches.len(),

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use patch_stack::declare;
+use patch_stack::{begin, declare};
 
 use crate::failure::{Failure, Status};
 use crate::house::House;
@@ -42,28 +42,18 @@ impl New {
             base,
             description,
         } = &self;
-        if house.declared.branches.contains_key(branch) {
-            return Err(Failure::usage(format!("there is a branch {branch} already")).into());
-        }
-        let Some(declared) = house.declared.projects.get(project) else {
+        declare::check_name(branch).map_err(Failure::usage)?;
+        if !house.declared.projects.contains_key(project) {
             return Err(Failure::usage(declare::nearest_name(
                 "project",
                 project,
                 house.declared.projects.keys().map(String::as_str),
             ))
             .into());
-        };
-        let file = house.folder.join("branches.toml");
-        let text = std::fs::read_to_string(&file)?;
-        let changed = declare::with_branch(&text, branch, project, base, branch, description)
-            .map_err(patch_stack::failure::Failure::from)?;
-        let folder = house.folder.join(&declared.patches).join(branch);
-        std::fs::create_dir_all(&folder)?;
-        let order = folder.join("series");
-        if !order.exists() {
-            std::fs::write(&order, "")?;
         }
-        crate::cache::write_whole(&file, changed.as_bytes())?;
+        let folder = house.begin(project, branch, |ground| {
+            begin::branch(ground, base, description)
+        })?;
         println!("{branch} is declared, and {} is empty", folder.display());
         println!("work on it: cargo xtask branch edit {branch}");
         Ok(Status::Good)

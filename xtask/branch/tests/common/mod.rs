@@ -58,6 +58,10 @@ impl Said {
         self
     }
 
+    pub(crate) fn has(&self, text: &str) -> bool {
+        self.all.contains(text)
+    }
+
     pub(crate) fn says(self, text: &str) -> Self {
         assert!(self.all.contains(text), "{:?}:\n{}", self.words, self.all);
         self

@@ -104,12 +104,14 @@ enum Repeat {
 fn operation(reader: &mut Reader<'_>, long: bool) -> Option<Operation> {
     let mut repeat = Repeat::None;
     let mut rex = 0;
+    let mut lock = false;
     let opcode = loop {
         let byte = reader.next()?;
         match byte {
             0xF2 => repeat = Repeat::F2,
             0xF3 => repeat = Repeat::F3,
-            0x66 | 0x67 | 0x2E | 0x36 | 0x3E | 0x26 | 0x64 | 0x65 | 0xF0 => {}
+            0xF0 => lock = true,
+            0x66 | 0x67 | 0x2E | 0x36 | 0x3E | 0x26 | 0x64 | 0x65 => {}
             0x40..=0x4F if long => {
                 rex = byte;
                 // A REX prefix counts only right before the opcode.
@@ -132,8 +134,10 @@ fn operation(reader: &mut Reader<'_>, long: bool) -> Option<Operation> {
             0x06 => Operation::Clts,
             0x22 => {
                 let modrm = reader.next()?;
+                let extended = rex & 4 != 0;
+                // LOCK makes CR8 of CR0: 32-bit code has no other way to it (24594, MOV CRn).
                 Operation::MovToCr {
-                    register: ((modrm >> 3) & 7) | ((rex & 4) << 1),
+                    register: ((modrm >> 3) & 7) | (u8::from(lock || extended) << 3),
                     source: (modrm & 7) | ((rex & 1) << 3),
                 }
             }
@@ -191,11 +195,12 @@ mod tests {
 
     #[test]
     fn control_registers() {
-        // mov cr0, rax; mov cr0, r8; mov cr8, rdx.
+        // mov cr0, rax; mov cr0, r8; mov cr8, rdx; lock mov cr0, eax, which is mov cr8, eax.
         for (bytes, register, source) in [
             (&[0x0F, 0x22, 0xC0][..], 0, 0),
             (&[0x41, 0x0F, 0x22, 0xC0][..], 0, 8),
             (&[0x44, 0x0F, 0x22, 0xC2][..], 8, 2),
+            (&[0xF0, 0x0F, 0x22, 0xC0][..], 8, 0),
         ] {
             assert_eq!(
                 one(bytes),

@@ -162,12 +162,11 @@ impl<'p> Lapic<'p> {
         self.candidate(self.ppr())
     }
 
-    /// The vector that [`Self::deliverable`] would name if the task priority were 0: what V_IRQ
-    /// with the priority `vector >> 4` waits for when the task priority holds it back.
-    pub fn held_by_tpr(&self) -> Option<u8> {
+    /// Whether the task priority decides if an interrupt is taken: one is requested, and none that
+    /// is in service holds it back.
+    pub fn heeds_task_priority(&self) -> bool {
         let in_service = self.in_service.highest().unwrap_or(0);
-        self.candidate(in_service)
-            .filter(|_| self.deliverable().is_none())
+        self.candidate(in_service).is_some()
     }
 
     fn candidate(&self, priority: u8) -> Option<u8> {
@@ -180,8 +179,8 @@ impl<'p> Lapic<'p> {
     }
 
     /// The processor takes `vector`: it moves from requested to in service. `vector` is what
-    /// [`Self::deliverable`] or [`Self::held_by_tpr`] named when the interrupt was injected; a
-    /// higher one may have been requested since.
+    /// [`Self::deliverable`] named when the interrupt was injected; a higher one may have been
+    /// requested since.
     pub fn accept(&mut self, vector: u8) {
         self.requested.remove(vector);
         self.in_service.insert(vector);

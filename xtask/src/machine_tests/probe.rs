@@ -24,12 +24,12 @@ pub(super) const TESTS: &[MachineTest] = &[
     MachineTest {
         name: "probe::ghcb_alone",
         limit: seconds(120),
-        run: |context| suite(context, "ghcb", false, 1, 54),
+        run: |context| suite(context, "ghcb", false, 1, 59),
     },
     MachineTest {
         name: "probe::ghcb_under_svsm",
         limit: seconds(120),
-        run: |context| suite(context, "ghcb", true, 1, 54),
+        run: |context| suite(context, "ghcb", true, 1, 59),
     },
     MachineTest {
         name: "probe::svsm_calls",

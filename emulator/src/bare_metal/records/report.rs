@@ -65,6 +65,7 @@ pub(crate) fn say_registers(vmcb: &Vmcb, gprs: &Gprs) {
 pub(crate) fn exit_name(code: u64) -> &'static str {
     match code {
         exit::CR0_WRITE => "write of CR0",
+        exit::CR8_WRITE => "write of CR8",
         0x20..=0x2F => "read of a debug register",
         0x30..=0x3F => "write of a debug register",
         exit::UD => "#UD",

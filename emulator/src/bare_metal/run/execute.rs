@@ -185,6 +185,31 @@ impl Vcpu {
         }
     }
 
+    /// A write of CR8 while an interrupt waits: the next entry offers it if it may come now.
+    pub(crate) fn write_cr8(&mut self, vmpl: u8) {
+        let instruction = self.instruction(vmpl);
+        let Operation::MovToCr {
+            register: 8,
+            source,
+        } = instruction.operation
+        else {
+            // Overwritten since: it executes again.
+            return;
+        };
+        let level = self.level(vmpl);
+        // 24593, 3.1.5: bits 63:4 are reserved; 32-bit code writes no more than 32 of them.
+        let value = match (level.register(source), level.is_64_bit()) {
+            (value, true) => value,
+            (value, false) => value & 0xFFFF_FFFF,
+        };
+        if value > 0xF {
+            level.raise(GENERAL_PROTECTION, Some(0));
+            return;
+        }
+        level.lapic.set_cr8(value as u8);
+        level.advance(instruction.length);
+    }
+
     /// #UD: an instruction that QEMU's processor does not have, or a genuine one.
     pub(crate) fn undefined(&mut self, vmpl: u8) {
         let instruction = self.instruction(vmpl);

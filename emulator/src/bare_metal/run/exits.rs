@@ -32,6 +32,7 @@ impl Vcpu {
             exit::UD => self.undefined(vmpl),
             exit::MSR => self.model_specific(vmpl),
             exit::CR0_WRITE => self.write_cr0(vmpl),
+            exit::CR8_WRITE => self.write_cr8(vmpl),
             exit::HLT => {
                 if self.expect(vmpl, Operation::Hlt) {
                     self.level(vmpl).run_state = RunState::Halted;

@@ -4,7 +4,6 @@
 use core::ops::{Deref, DerefMut};
 
 use emulator::vmcb::{Vmcb, intercept1, intercept2, tlb_control, vintr};
-use snp_defs::exit;
 
 use super::maps::Maps;
 use crate::host::heap::LOW;
@@ -24,8 +23,6 @@ impl Block {
         // SAFETY: a fresh, zeroed page, never freed and handed out once; zeros are a valid VMCB.
         let vmcb = unsafe { &mut *(address as *mut Vmcb) };
         let control = &mut vmcb.control;
-        // Writes of CR0: which view is at the root of the nested tables depends on CR0.PG.
-        control.intercept_cr = 1 << (exit::CR0_WRITE as u32);
         // DR7, as without debug-register swap.
         control.intercept_dr = 1 << 7 | 1 << 23;
         // PVALIDATE and its kin are undefined on QEMU's processor.

@@ -7,12 +7,17 @@ use core::sync::atomic::AtomicU32;
 use emulator::snp::hv_doorbell;
 use emulator::vmcb::{event, intercept1, vintr};
 use emulator_defs::trace::Kind;
+use snp_defs::exit;
 
 use super::level::{Level, RunState};
 use crate::host::physical;
 use crate::machine::Machine;
 use crate::memory::backings::View;
 use crate::records::tracing::Event;
+
+/// Writes of CR0: which view is at the root of the nested tables depends on CR0.PG.
+const INTERCEPT_CR0: u32 = 1 << exit::CR0_WRITE;
+const INTERCEPT_CR8: u32 = 1 << exit::CR8_WRITE;
 
 impl Level {
     /// Raises an exception at the next entry, in place of whatever was interrupted.
@@ -68,6 +73,11 @@ impl Level {
     /// Interrupts never go by EVENTINJ: QEMU delivers such a one at VMRUN, but leaves its vector in
     /// `exception_index`, and when the processor's thread is asked to leave its loop before the
     /// next exit it delivers it again, whatever RFLAGS.IF says by then.
+    ///
+    /// An interrupt is offered only when the task priority lets it through, so it does not matter
+    /// that QEMU takes one at V_TPR as well, and hardware above it only. While one waits, writes of
+    /// CR8 are intercepted: what the guest lowers it to may let that interrupt through, and QEMU
+    /// fails an assertion if CR8 is written while V_IRQ is set.
     pub(crate) fn inject(&mut self, machine: &Machine) {
         self.block.control.event_inj = 0;
         let mut vintr = vintr::MASKING | u64::from(self.lapic.cr8());
@@ -75,22 +85,21 @@ impl Level {
             self.inject_hv(machine);
         } else {
             self.inject_classic();
-            // The hardware delivers if the priority is above V_TPR, QEMU if it is not below: what
-            // the task priority holds back is offered with the priority below its own.
-            let deliverable = self.lapic.deliverable().map(|vector| (vector, vector >> 4));
-            let held = || {
-                let vector = self.lapic.held_by_tpr()?;
-                Some((vector, (vector >> 4) - 1))
-            };
-            let waiting = deliverable.or_else(held);
-            if let Some((vector, priority)) = waiting {
+            self.offered = self.lapic.deliverable();
+            if let Some(vector) = self.offered {
                 vintr |= vintr::IRQ
-                    | u64::from(priority) << vintr::PRIORITY_SHIFT
+                    | u64::from(vector >> 4) << vintr::PRIORITY_SHIFT
                     | u64::from(vector) << vintr::VECTOR_SHIFT;
             }
-            self.offered = waiting.map(|(vector, _)| vector);
         }
-        self.block.control.vintr = vintr;
+        let control = &mut self.block.control;
+        control.vintr = vintr;
+        control.intercept_cr = INTERCEPT_CR0
+            | if self.lapic.heeds_task_priority() {
+                INTERCEPT_CR8
+            } else {
+                0
+            };
         self.block.control.intercept1 = self.block.control.intercept1 & !intercept1::IRET
             | if self.nmi_masked { intercept1::IRET } else { 0 };
     }

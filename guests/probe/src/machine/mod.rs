@@ -10,5 +10,6 @@ pub(crate) mod boot_params;
 pub(crate) mod entry;
 pub(crate) mod ghcb;
 pub(crate) mod instructions;
+pub(crate) mod interrupts;
 pub(crate) mod tables;
 pub(crate) mod traps;

@@ -6,6 +6,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::instructions::SITES;
+use super::interrupts;
 
 /// An exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,17 +112,23 @@ extern "sysv64" fn handler(frame: &mut Frame) {
     }
 }
 
+/// Exceptions, and vectors up to that of the one interrupt.
+const GATES: usize = interrupts::VECTOR as usize + 1;
+
 #[repr(C, align(4096))]
-struct Idt(UnsafeCell<[[u64; 2]; 32]>);
+struct Idt(UnsafeCell<[[u64; 2]; GATES]>);
 
 // SAFETY: written by the first vCPU before any other runs, and never after.
 unsafe impl Sync for Idt {}
 
-static IDT: Idt = Idt(UnsafeCell::new([[0; 2]; 32]));
+static IDT: Idt = Idt(UnsafeCell::new([[0; 2]; GATES]));
 
 /// Base and limit of the interrupt descriptor table.
 pub(crate) fn idt() -> (u64, u16) {
-    (IDT.0.get() as u64, size_of::<[[u64; 2]; 32]>() as u16 - 1)
+    (
+        IDT.0.get() as u64,
+        size_of::<[[u64; 2]; GATES]>() as u16 - 1,
+    )
 }
 
 /// Base and limit of the segment descriptor table that this vCPU has.
@@ -142,10 +149,13 @@ pub(crate) fn install() {
     // SAFETY: the first vCPU, once; stubs and handler live as long as the probe.
     unsafe {
         let table = &mut *IDT.0.get();
-        for (entry, stub) in table.iter_mut().zip(probe_stubs) {
-            entry[0] =
-                (stub & 0xFFFF) | (CODE << 16) | (GATE << 32) | ((stub >> 16 & 0xFFFF) << 48);
-            entry[1] = stub >> 32;
+        let exceptions = (0..).zip(probe_stubs);
+        let interrupt = (usize::from(interrupts::VECTOR), interrupts::handler());
+        for (vector, stub) in exceptions.chain([interrupt]) {
+            table[vector] = [
+                (stub & 0xFFFF) | (CODE << 16) | (GATE << 32) | ((stub >> 16 & 0xFFFF) << 48),
+                stub >> 32,
+            ];
         }
         let (base, limit) = idt();
         let mut pointer = [0u16; 5];

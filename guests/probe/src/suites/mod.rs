@@ -7,6 +7,7 @@ use crate::report::Report;
 mod bench;
 mod dma;
 mod ghcb_rules;
+mod interrupts;
 mod load;
 mod rmp;
 mod stale;
@@ -15,14 +16,16 @@ mod svsm_core;
 mod svsm_memory;
 mod svsm_pvalidate;
 mod svsm_vcpu;
+mod switches;
 mod victim;
 
 /// A suite: checks what it is about.
 pub(crate) type Suite = fn(&BootParams, &mut Report);
 
-const SUITES: [(&str, Suite); 6] = [
+const SUITES: [(&str, Suite); 7] = [
     ("svsm", svsm),
     ("bench", bench::check),
+    ("switches", switches::check),
     ("load", load::check),
     ("rmp", rmp::check),
     ("ghcb", ghcb),
@@ -37,10 +40,11 @@ pub(crate) fn find(name: &str) -> Option<Suite> {
         .map(|(_, suite)| *suite)
 }
 
-/// What the host answers, and what its devices reach.
+/// What the host answers, what its devices reach, and when its interrupts come.
 fn ghcb(params: &BootParams, report: &mut Report) {
     ghcb_rules::check(params, report);
     dma::check(report);
+    interrupts::check(report);
 }
 
 /// Every call of the SVSM with every class of bad argument.

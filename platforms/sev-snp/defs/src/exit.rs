@@ -7,6 +7,8 @@ pub const CR0_READ: u64 = 0x00;
 pub const CR0_WRITE: u64 = 0x10;
 /// Write of CR4.
 pub const CR4_WRITE: u64 = 0x14;
+/// Write of CR8.
+pub const CR8_WRITE: u64 = 0x18;
 /// Read of DR0; the codes of the other debug registers follow.
 pub const DR0_READ: u64 = 0x20;
 /// Read of DR7.

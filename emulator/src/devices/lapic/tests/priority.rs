@@ -16,7 +16,7 @@ fn a_higher_class_interrupts_a_lower_one_only() {
     lapic.accept(lapic.deliverable().unwrap());
     lapic.request(0x4F, false);
     assert_eq!(lapic.deliverable(), None, "same class");
-    assert_eq!(lapic.held_by_tpr(), None, "held by the one in service");
+    assert!(!lapic.heeds_task_priority(), "the one in service holds it");
     lapic.request(0x50, false);
     assert_eq!(lapic.deliverable(), Some(0x50));
     lapic.accept(0x50);
@@ -64,12 +64,16 @@ fn task_priority_holds_back_its_class_and_below() {
     let posted = Posted::new(0);
     let mut lapic = enabled(&posted);
     lapic.mmio_write(TPR, 0x40, 0);
+    assert!(!lapic.heeds_task_priority(), "nothing is requested");
     lapic.request(0x4A, false);
     assert_eq!(lapic.deliverable(), None);
-    assert_eq!(lapic.held_by_tpr(), Some(0x4A));
+    assert!(lapic.heeds_task_priority());
     lapic.request(0x51, false);
     assert_eq!(lapic.deliverable(), Some(0x51));
-    assert_eq!(lapic.held_by_tpr(), None);
+    lapic.set_cr8(5);
+    assert_eq!(lapic.deliverable(), None, "it rises to the class of both");
+    lapic.set_cr8(3);
+    assert_eq!(lapic.deliverable(), Some(0x51));
 }
 
 /// 11.8.6: CR8 is TPR bits 7:4.

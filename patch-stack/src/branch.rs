@@ -128,6 +128,9 @@ impl Layer {
             let bytes = std::fs::read(&path).at("reading", &path)?;
             let patch = Patch::parse(&bytes, &options)
                 .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+            if mail::loses_line_ends(&bytes, &options) {
+                return Err(mail::line_ends_lost(&path.display().to_string()));
+            }
             patches.push(PatchFile {
                 name,
                 path,

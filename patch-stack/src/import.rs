@@ -64,8 +64,9 @@ fn sort(mails: &[&[u8]], options: &mail::Options) -> Result<Mailed> {
     let mut message_id = None;
     let mut title = String::new();
     for &bytes in mails {
-        let subject = header(bytes, "subject").unwrap_or_default();
-        let id = header(bytes, "message-id").map(|id| id.trim_matches(['<', '>', ' ']).to_owned());
+        let subject = mail::header(bytes, "Subject").unwrap_or_default();
+        let id =
+            mail::header(bytes, "Message-ID").map(|id| id.trim_matches(['<', '>', ' ']).to_owned());
         let number = numbers(&subject);
         let is_patch = contains(bytes, b"\ndiff --git ") || contains(bytes, b"\n--- ");
         if subject.to_ascii_lowercase().starts_with("re:") {
@@ -80,6 +81,9 @@ fn sort(mails: &[&[u8]], options: &mail::Options) -> Result<Mailed> {
         let patch = Patch::parse(bytes, options).map_err(|error| {
             Failure::failed(format!("the mail \"{subject}\" can't be read: {error}"))
         })?;
+        if mail::loses_line_ends(bytes, options) {
+            return Err(mail::line_ends_lost(&format!("the mail \"{subject}\"")));
+        }
         if title.is_empty() {
             title = patch.subject.clone();
         }
@@ -138,31 +142,6 @@ fn sort(mails: &[&[u8]], options: &mail::Options) -> Result<Mailed> {
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
-}
-
-/// A header of a mail, unfolded.
-fn header(mail: &[u8], name: &str) -> Option<String> {
-    let text = String::from_utf8_lossy(mail);
-    let mut value: Option<String> = None;
-    for line in text.lines() {
-        if line.is_empty() {
-            break;
-        }
-        if let Some(value) = &mut value {
-            if line.starts_with([' ', '\t']) {
-                value.push(' ');
-                value.push_str(line.trim());
-                continue;
-            }
-            break;
-        }
-        if let Some((key, rest)) = line.split_once(':')
-            && key.eq_ignore_ascii_case(name)
-        {
-            value = Some(rest.trim().to_owned());
-        }
-    }
-    value
 }
 
 /// `[PATCH v2 3/7]`: 3 of 7.
@@ -238,6 +217,52 @@ mod tests {
             .collect();
         assert_eq!(names, ["0001-b-one-x.patch", "0002-b-two.patch"]);
         assert!(text.contains(std::str::from_utf8(&mailed.patches[0].1).unwrap()));
+    }
+
+    #[test]
+    fn subjects_and_authors_in_other_character_sets() {
+        let cover = mail(
+            "[PATCH 0/2]",
+            "=?ISO-8859-1?Q?Zw=F6lf?= =?utf-8?q?_Dinge?=",
+            "0",
+            "Why.",
+        );
+        let mut text = cover.into_bytes();
+        let one = mail("[PATCH 1/2]", "=?utf-8?q?=C3=B6l?=", "1", DIFF);
+        let two = mail("[PATCH 2/2]", "fett", "2", DIFF);
+        text.extend(
+            one.replace("From: A <", "From: =?ISO-8859-1?Q?Ren=E9?= <")
+                .into_bytes(),
+        );
+        let at = text.len();
+        text.extend(two.replace("From: A <", "From: Ren? <").into_bytes());
+        let question = at + text[at..].iter().position(|byte| *byte == b'?').unwrap();
+        text[question] = 0xe9;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mbox");
+        std::fs::write(&file, &text).unwrap();
+        let mailed = read(&file, &mail::Options::default()).unwrap();
+        assert_eq!(mailed.title, "Zwölf Dinge");
+        // The bytes are kept, and give the same author either way.
+        let authors = mailed.patches.iter().map(|(_, bytes)| {
+            let patch = Patch::parse(bytes, &mail::Options::default()).unwrap();
+            mail::latin1_where_invalid(&patch.author.ident())
+        });
+        assert!(authors.eq(["René <a@example.org>", "René <a@example.org>"]));
+        assert!(text.ends_with(&mailed.patches[1].1));
+    }
+
+    #[test]
+    fn line_ends_that_would_be_lost_are_told() {
+        let mixed = mail("[PATCH]", "one", "1", &DIFF.replace("+2\n", "+2\r\n"));
+        let error = imported(&mixed).unwrap_err();
+        assert!(
+            error.message.contains("carriage returns would be lost"),
+            "{error}"
+        );
+        let (from, rest) = mixed.split_once('\n').unwrap();
+        let on_its_way = rest.replace("\r\n", "\n").replace('\n', "\r\n");
+        imported(&format!("{from}\n{on_its_way}")).unwrap();
     }
 
     #[test]

@@ -398,6 +398,9 @@ fn strict() -> Policy {
 }
 
 fn parse(bytes: &[u8], options: &mail::Options, name: &str) -> Result<Patch> {
+    if mail::loses_line_ends(bytes, options) {
+        return Err(mail::line_ends_lost(name));
+    }
     Patch::parse(bytes, options)
         .map_err(|error| Failure::failed(format!("{name} as git writes it can't be read: {error}")))
 }
@@ -437,6 +440,12 @@ fn commits(job: &Job<'_>, repository: &Repository, start: Oid, head: Oid) -> Res
                 commit.id()
             )));
         }
+        if !is_text(&commit) {
+            return Err(Failure::refused(format!(
+                "the author or the message of the commit \"{subject}\" is not UTF-8, and the commit names no encoding"
+            ))
+            .hint("`git commit --amend` with --author or another message in the worktree"));
+        }
         if matches!(
             subject.split(' ').next(),
             Some("fixup!" | "squash!" | "amend!")
@@ -452,6 +461,18 @@ fn commits(job: &Job<'_>, repository: &Repository, start: Oid, head: Oid) -> Res
         });
     }
     Ok(commits)
+}
+
+/// Is it known what the letters of a commit are? git writes what it has for UTF-8 then.
+fn is_text(commit: &git2::Commit<'_>) -> bool {
+    let author = commit.author();
+    let texts = [
+        author.name_bytes(),
+        author.email_bytes(),
+        commit.message_raw_bytes(),
+    ];
+    commit.message_encoding().is_ok_and(|name| name.is_some())
+        || texts.iter().all(|text| std::str::from_utf8(text).is_ok())
 }
 
 /// The first paragraph of a commit's message on one line.
@@ -487,8 +508,8 @@ fn is_kept(
     Ok(step.how == How::Exact
         && step.tree == commit.tree_id()
         && commit.message_raw_bytes().trim_ascii_end() == message.trim_ascii_end()
-        && author.name_bytes() == file.patch.author.name
-        && author.email_bytes() == file.patch.author.email
+        && [author.name_bytes(), b" <", author.email_bytes(), b">"].concat()
+            == mail::latin1_where_invalid(&file.patch.author.ident()).as_bytes()
         && author.when() == file.patch.date)
 }
 

@@ -139,7 +139,12 @@ fn binary_mode_rename_and_odd_authors_come_through() {
     .unwrap();
     let error = small.export().unwrap_err();
     // Carriage returns are lost unless the project says that it keeps them.
-    assert!(error.message.contains("line-ends.patch"), "{error}");
+    assert!(
+        error
+            .message
+            .contains("line-ends.patch has lines that end in CR LF"),
+        "{error}"
+    );
     let file = small.path().join("branches.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     write(&file, &text.replace("sparse =", "keep-cr = true\nsparse ="));
@@ -152,6 +157,93 @@ fn binary_mode_rename_and_odd_authors_come_through() {
         .unwrap();
     small.apply().unwrap();
     assert_eq!(small.desk().head().unwrap(), exported.tip);
+    // And nothing is read without them any more.
+    write(&file, &text);
+    let error = small.layers("v1").unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("line-ends.patch has lines that end in CR LF"),
+        "{error}"
+    );
+}
+
+/// The file with `from` in it replaced by bytes that need not be UTF-8.
+fn replace(file: &std::path::Path, from: &[u8], to: &[u8]) {
+    let bytes = std::fs::read(file).unwrap();
+    let at = bytes
+        .windows(from.len())
+        .position(|found| found == from)
+        .unwrap();
+    let changed = [&bytes[..at], to, &bytes[at + from.len()..]].concat();
+    std::fs::write(file, changed).unwrap();
+}
+
+#[test]
+fn an_author_in_another_character_set_keeps_the_bytes_of_the_file() {
+    let small = Small::new();
+    replace(
+        &small.patch("0001-a-five.patch"),
+        b"From: A Person",
+        b"From: Ren\xe9",
+    );
+    replace(
+        &small.patch("0002-a-fifteen.patch"),
+        b"From: A Person",
+        b"From: =?ISO-8859-1?Q?Ren=E9?=",
+    );
+    small.apply().unwrap();
+    let git = small.git();
+    let authors = || {
+        git.text(&["log", "--format=%an", "-3", "--reverse"])
+            .unwrap()
+    };
+    assert_eq!(authors(), "René\nRené\nA Person");
+    assert_eq!(small.export().unwrap().changes, []);
+    // Other commits of the same authors, with another committer: still the same patches.
+    git.output(&[
+        "-c",
+        "user.name=Me",
+        "-c",
+        "user.email=me@example.org",
+        "rebase",
+        "--quiet",
+        "--force-rebase",
+        "HEAD~3",
+    ])
+    .unwrap();
+    assert_eq!(small.export().unwrap().changes, []);
+    assert_eq!(authors(), "René\nRené\nA Person");
+}
+
+#[test]
+fn a_commit_that_is_not_utf8_is_written_as_utf8_or_refused() {
+    let small = Small::new();
+    small.apply().unwrap();
+    let git = small.git();
+    let raw = small.path().join("raw");
+    std::fs::write(&raw, git.output(&["cat-file", "commit", "HEAD"]).unwrap()).unwrap();
+    replace(&raw, b"A Person", b"Ren\xe9");
+    let take = || {
+        let shown = raw.display().to_string();
+        let made = git
+            .text(&["hash-object", "-t", "commit", "-w", "--literally", &shown])
+            .unwrap();
+        git.output(&["reset", "--quiet", "--hard", &made]).unwrap();
+    };
+    take();
+    let before = small.picture();
+    let error = small.export().unwrap_err();
+    assert_eq!(error.kind, Kind::Refused);
+    assert!(error.message.contains("is not UTF-8"), "{error}");
+    assert_eq!(small.picture(), before);
+
+    replace(&raw, b"\n\n", b"\nencoding ISO-8859-1\n\n");
+    take();
+    small.export().unwrap();
+    let text = std::fs::read_to_string(small.patch("0003-TAG-a-new-file.patch")).unwrap();
+    assert!(text.contains("From: =?UTF-8?q?Ren=C3=A9?= <"), "{text}");
+    assert_eq!(git.text(&["log", "--format=%an", "-1"]).unwrap(), "René");
 }
 
 #[test]

@@ -55,6 +55,21 @@ pub(super) fn line_ends(text: &[u8], keep_cr: bool) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// Does a mail lose carriage returns that belong to its diff? A mail that has them at each line got
+/// them on its way; one that has them at some lines is about a file that has them.
+#[must_use]
+pub fn loses_line_ends(mail: &[u8], options: &super::Options) -> bool {
+    let mut lines = mail.split_inclusive(|byte| *byte == b'\n').peekable();
+    // The line of the mailbox was not part of the mail on its way.
+    lines.next_if(|line| line.starts_with(b"From "));
+    let (mut with, mut without) = (false, false);
+    for line in lines {
+        with |= line.ends_with(b"\r\n");
+        without |= line.ends_with(b"\n") && !line.ends_with(b"\r\n");
+    }
+    !options.keep_cr && with && without
+}
+
 /// Whether a line has the `From ` and the time and year that mailboxes separate mails with.
 /// The year has to be after 90: that much git-mailsplit asks for.
 fn is_from_line(line: &[u8]) -> bool {

@@ -17,10 +17,11 @@ mod transfer;
 
 use git2::Time;
 
-pub use self::mailbox::split;
+pub use self::mailbox::{loses_line_ends, split};
 pub use self::person::Person;
 pub use self::trailer::{Trailer, trailers};
 use crate::diff::{self, Diff};
+use crate::failure::Failure;
 pub(crate) use text::latin1_where_invalid;
 
 /// How a mail is read.
@@ -146,6 +147,36 @@ impl Patch {
             diff: Diff::parse(body.patch, line)?,
         })
     }
+}
+
+/// The refusal of what [`loses_line_ends`] finds.
+pub(crate) fn line_ends_lost(what: &str) -> Failure {
+    Failure::refused(format!(
+        "{what} has lines that end in CR LF and lines that don't, and the carriage returns would be lost"
+    ))
+    .hint("`keep-cr = true` for the project in branches.toml keeps them")
+}
+
+/// A header of a mail that need not be a patch, unfolded and decoded. What is malformed or in an
+/// unknown character set is read as it stands.
+pub(crate) fn header(mail: &[u8], name: &'static str) -> Option<String> {
+    let mut lines = mail.split(|byte| *byte == b'\n').map(text::trim_end);
+    let mut value = loop {
+        let line = lines.next().filter(|line| !line.is_empty())?;
+        if line
+            .get(..name.len())
+            .is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+            && let Some(value) = line[name.len()..].strip_prefix(b":")
+        {
+            break text::trim(value).to_vec();
+        }
+    };
+    for line in lines.take_while(|line| line.starts_with(b" ") || line.starts_with(b"\t")) {
+        value.push(b' ');
+        value.extend_from_slice(text::trim(line));
+    }
+    let decoded = header::decode(&value, name).unwrap_or(value);
+    Some(latin1_where_invalid(&decoded))
 }
 
 fn count_lines(text: &[u8]) -> usize {

@@ -12,7 +12,7 @@ use git2::Oid;
 use crate::declare::Base;
 use crate::failure::{At as _, Failure, Result};
 use crate::history::Version;
-use crate::mail::Person;
+use crate::mail::{self, Person};
 use crate::mirror::{BaseState, Mirror};
 
 /// How a series is to be mailed.
@@ -23,6 +23,8 @@ pub struct Sending<'a> {
     pub tip: Oid,
     /// The number of the version, 1 for the first.
     pub version: u32,
+    /// What stands below the message of each patch, in order.
+    pub notes: &'a [&'a [u8]],
     /// Subject and text of a cover letter.
     pub cover: Option<(&'a str, &'a str)>,
     /// Who sends it and signs it off.
@@ -113,14 +115,22 @@ pub fn write_mails(
     let Some(first) = files.first() else {
         return Err(Failure::refused("there is no patch to mail"));
     };
-    let bytes = std::fs::read(first).at("reading", first)?;
-    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    let patches = &files[usize::from(sending.cover.is_some())..];
+    for (file, notes) in patches.iter().zip(sending.notes) {
+        let mail = std::fs::read(file).at("reading", file)?;
+        std::fs::write(file, mail::with_notes(&mail, notes)).at("writing", file)?;
+    }
+    let mut text = std::fs::read(first).at("reading", first)?;
     if let Some((subject, body)) = sending.cover {
-        text = text.replacen("*** SUBJECT HERE ***", subject, 1).replacen(
-            "*** BLURB HERE ***",
-            body.trim_end(),
-            1,
-        );
+        // No more than this is replaced: the rest need not be UTF-8.
+        for (mark, words) in [
+            ("*** SUBJECT HERE ***", subject),
+            ("*** BLURB HERE ***", body.trim_end()),
+        ] {
+            if let Some(at) = memchr::memmem::find(&text, mark.as_bytes()) {
+                text.splice(at..at + mark.len(), words.bytes());
+            }
+        }
     }
     let text = with_base(&text, &base_lines(base, declared, sending.prerequisites));
     std::fs::write(first, text).at("writing", first)?;
@@ -146,12 +156,10 @@ fn base_lines(base: &BaseState, declared: &Base, prerequisites: &[String]) -> St
 
 /// The lines at the end of a mail's text: below a cover letter's statistics, or below the
 /// statistics of a patch, where `git am` does not take them for the message.
-fn with_base(mail: &str, lines: &str) -> String {
-    let at = mail
-        .find("\ndiff --git ")
-        .map_or(mail.trim_end().len(), |at| at);
+fn with_base(mail: &[u8], lines: &str) -> Vec<u8> {
+    let at = memchr::memmem::find(mail, b"\ndiff --git ").unwrap_or(mail.len());
     let (head, tail) = mail.split_at(at);
-    format!("{}\n\n{lines}{tail}", head.trim_end())
+    [head.trim_ascii_end(), b"\n\n", lines.as_bytes(), tail].concat()
 }
 
 #[cfg(test)]
@@ -168,8 +176,11 @@ mod tests {
 
     fn mails(small: &Small, wish: &Wish<'_>) -> Vec<String> {
         let base = small.base("v1");
-        let applied =
-            branch::apply(&small.mirror, base.clone(), small.layers("v1").unwrap()).unwrap();
+        let layers = small.layers("v1").unwrap();
+        let applied = branch::apply(&small.mirror, base.clone(), layers.clone()).unwrap();
+        let notes: Vec<_> = branch::patches(&layers)
+            .map(|file| file.patch.notes.as_slice())
+            .collect();
         branch::keep(&small.mirror, &applied).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut declared = small.declared().projects["p"].bases["v1"].clone();
@@ -178,6 +189,7 @@ mod tests {
             start: base.start,
             tip: applied.tip(),
             version: wish.version,
+            notes: &notes,
             cover: wish.cover,
             signer: wish.signer,
             previous: None,
@@ -228,6 +240,37 @@ mod tests {
             assert!(mail.contains("\nFrom: Some One <one@example.org>\n"));
             assert!(mail.contains("\n\nFrom: A Person <person@example.org>\n"));
         }
+    }
+
+    #[test]
+    fn what_changed_since_the_version_before_is_told_below_the_message() {
+        let small = Small::new();
+        let told = "v2: five, not 5\n\nv3: a comment less\n";
+        let file = small.patch("0001-a-five.patch");
+        let text = std::fs::read_to_string(&file).unwrap();
+        write(&file, &text.replace("\n---\n", &format!("\n---\n{told}\n")));
+        for cover in [None, Some(("a: numbers", "Why.\n"))] {
+            let wish = Wish {
+                version: 3,
+                cover,
+                signer: None,
+            };
+            let found = mails(&small, &wish);
+            let patches = &found[usize::from(cover.is_some())..];
+            let mail = &patches[0];
+            assert!(mail.contains("Subject: [PATCH v3 1/3] a: five"), "{mail}");
+            let place = format!("Because of five.\n---\n{told}\n src/a | 2 +-\n 1 file changed");
+            assert!(mail.contains(&place), "{mail}");
+            assert!(!patches[1].contains("v2: "), "{}", patches[1]);
+            let parsed = crate::mail::Patch::parse(mail.as_bytes(), &Default::default()).unwrap();
+            assert_eq!(parsed.message, "a: five\n\nBecause of five.\n");
+        }
+    }
+
+    #[test]
+    fn a_mail_of_a_file_that_is_not_utf8_keeps_its_bytes() {
+        let lines = with_base(b"a\n\ndiff --git a/a b/a\n+\xe9\n", "base: v1\n");
+        assert_eq!(lines, b"a\n\nbase: v1\n\ndiff --git a/a b/a\n+\xe9\n");
     }
 
     #[test]

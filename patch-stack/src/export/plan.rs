@@ -126,7 +126,11 @@ impl Plan {
                     let patch = if kept {
                         file.patch.clone()
                     } else {
-                        parse(&mail, &options, &file.name)?
+                        // No commit has what stands below the message.
+                        let fresh = parse(&mail, &options, &file.name)?;
+                        let notes = mail::joined(&file.patch.notes, &fresh.notes);
+                        let noted = mail::with_notes(&mail, &notes);
+                        parse(&noted, &options, &file.name)?
                     };
                     Planned {
                         series: layer.name.clone(),

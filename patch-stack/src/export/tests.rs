@@ -247,6 +247,38 @@ fn a_commit_that_is_not_utf8_is_written_as_utf8_or_refused() {
 }
 
 #[test]
+fn what_stands_below_the_message_outlives_a_change_of_the_patch() {
+    let small = Small::new();
+    let file = small.patch("0003-TAG-a-new-file.patch");
+    let text = std::fs::read_to_string(&file).unwrap();
+    write(&file, &text.replace("\n---\n", "\n---\nv2: newer\n\n"));
+    small.apply().unwrap();
+    let git = small.git();
+    write(&small.desk().folder().join("src/new"), "newer\n");
+    git.output(&["commit", "--quiet", "--all", "--amend", "--no-edit"])
+        .unwrap();
+    small.export().unwrap();
+    let below = |text: &str| -> String {
+        let (_, below) = text.split_once("\n---\n").unwrap();
+        below.split_once(" src/new |").unwrap().0.to_owned()
+    };
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("\n+newer\n"), "{text}");
+    assert_eq!(below(&text), "v2: newer\n\n");
+    // More of it, where a person writes it: in the commit's message, below a rule.
+    write(&small.desk().folder().join("src/new"), "newest\n");
+    let message = "[TAG] a new file\n\nBecause it is new.\n---\nv3: newest";
+    git.output(&["commit", "--quiet", "--all", "--amend", "-m", message])
+        .unwrap();
+    small.export().unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(below(&text), "v2: newer\n\nv3: newest\n\n");
+    let message = git.text(&["log", "--format=%B", "-1"]).unwrap();
+    assert_eq!(message.trim_end(), "[TAG] a new file\n\nBecause it is new.");
+    assert_eq!(small.export().unwrap().changes, []);
+}
+
+#[test]
 fn what_can_not_be_a_patch_file_is_refused() {
     let small = Small::new();
     let refused = |small: &Small| {

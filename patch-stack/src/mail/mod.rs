@@ -10,6 +10,7 @@ mod charset;
 mod date;
 mod header;
 mod mailbox;
+mod notes;
 mod person;
 mod text;
 mod trailer;
@@ -18,6 +19,7 @@ mod transfer;
 use git2::Time;
 
 pub use self::mailbox::{loses_line_ends, split};
+pub use self::notes::{joined, with_notes};
 pub use self::person::Person;
 pub use self::trailer::{Trailer, trailers};
 use crate::diff::{self, Diff};
@@ -50,6 +52,8 @@ pub struct Patch {
     /// The whole commit message, subject included. Bytes that are no UTF-8 are taken for
     /// Latin-1, as git does when it commits.
     pub message: String,
+    /// What stands below the message and is no part of it: "v2: ...". Empty if there is nothing.
+    pub notes: Vec<u8>,
     /// What it changes.
     pub diff: Diff,
 }
@@ -144,6 +148,7 @@ impl Patch {
             tags,
             message_id: headers.message_id,
             message,
+            notes: notes::of(body.patch),
             diff: Diff::parse(body.patch, line)?,
         })
     }

@@ -140,6 +140,7 @@ impl Format {
             .iter()
             .filter_map(|name| place.project.series[name].message_id.clone())
             .collect();
+        let notes: Vec<_> = own.iter().map(|file| file.patch.notes.as_slice()).collect();
         let files = send::write_mails(
             &mirror,
             &applied.base,
@@ -148,6 +149,7 @@ impl Format {
                 start,
                 tip: applied.tip(),
                 version: self.version,
+                notes: &notes,
                 cover: cover
                     .as_ref()
                     .map(|(subject, text)| (subject.as_str(), text.as_str())),

@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+pub(crate) use xtask_common::failure::Interrupted;
+use xtask_common::failure::Kind;
+
 /// The statuses with which the tool itself ends. `cargo xtask help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -23,6 +26,16 @@ pub(crate) enum Status {
     Usage = 254,
     /// Anything else: a build, a download or a file failed.
     Failed = 255,
+}
+
+impl Status {
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Failed => Self::Failed,
+            Kind::Usage => Self::Usage,
+            Kind::Missing => Self::Missing,
+        }
+    }
 }
 
 /// An error that a user can act upon.
@@ -74,34 +87,24 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The tool was told to stop by this signal, and has cleaned up.
-#[derive(Debug)]
-pub(crate) struct Interrupted(pub(crate) i32);
-
-impl fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stopped by signal {}", self.0)
-    }
-}
-
-impl std::error::Error for Interrupted {}
-
 /// Prints `error` for a person and returns the status to end with.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
-    if let Some(Interrupted(signal)) = error.downcast_ref() {
+    if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
         eprintln!("stopped");
-        return 128 + (*signal as u8);
+        return interrupted.status();
     }
     eprintln!("error: {}", chain(error));
-    match error.downcast_ref::<Failure>() {
-        Some(failure) => {
-            if let Some(hint) = &failure.hint {
-                eprintln!("hint: {hint}");
-            }
-            failure.status as u8
-        }
-        None => Status::Failed as u8,
+    let (hint, status) = if let Some(failure) = error.downcast_ref::<Failure>() {
+        (&failure.hint, failure.status)
+    } else if let Some(failure) = error.downcast_ref::<xtask_common::failure::Failure>() {
+        (&failure.hint, Status::of(failure.kind))
+    } else {
+        (&None, Status::Failed)
+    };
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
     }
+    status as u8
 }
 
 /// The error and its causes in one line.
@@ -132,6 +135,12 @@ mod tests {
             .unwrap_err();
         assert_eq!(chain(&error), "the kernel: no such file");
         assert_eq!(report(&error), Status::Usage as u8);
+    }
+
+    #[test]
+    fn trouble_with_the_cache_has_a_status_of_its_own() {
+        let error = xtask_common::failure::Failure::new(Kind::Missing, "no busybox");
+        assert_eq!(report(&error.into()), Status::Missing as u8);
     }
 
     #[test]

@@ -3,12 +3,9 @@
 
 #[cfg(test)]
 mod book;
-mod cache;
-mod captured;
 mod commands;
 mod failure;
 mod guest;
-mod hex;
 mod host;
 mod host_tests;
 mod image;
@@ -16,13 +13,11 @@ mod image_store;
 mod machine_tests;
 mod measures;
 mod options;
-mod progress;
 mod qemu;
 mod run_folder;
 mod runner;
 mod session;
 mod setup;
-mod signals;
 mod size;
 mod statistics;
 mod trace;
@@ -32,6 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use xtask_common::{cache, captured, hex, progress, signals};
 
 use crate::commands::{bench, branch, build, doctor, measure, run, test};
 use crate::failure::Status;

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
+use xtask_common::{apt, busybox};
 
 use crate::failure::{Failure, Status};
-use crate::guest::{apt, initramfs};
 use crate::progress::Step;
 use crate::qemu;
 use crate::signals;
@@ -41,8 +41,7 @@ pub(crate) fn missing_packages(own_qemu: bool) -> Vec<Package> {
         missing.push(QEMU);
     }
     // busybox has an xz as well.
-    let has_busybox =
-        qemu::in_path("busybox").is_some() || initramfs::installed_busybox().is_some();
+    let has_busybox = qemu::in_path("busybox").is_some() || busybox::installed().is_some();
     if qemu::in_path("xz").is_none() && !has_busybox {
         missing.push(XZ);
     }

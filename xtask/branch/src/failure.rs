@@ -4,6 +4,8 @@
 use std::fmt;
 
 use patch_stack::failure::Kind;
+use xtask_common::failure::{self as common, Interrupted};
+use xtask_common::signals;
 
 /// What the tool ends with. `docs/src/branches.md` has the same table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,18 +62,6 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The tool was told to stop by this signal.
-#[derive(Debug)]
-pub(crate) struct Interrupted(pub(crate) i32);
-
-impl fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stopped by signal {}", self.0)
-    }
-}
-
-impl std::error::Error for Interrupted {}
-
 /// The status of trouble in the library.
 pub(crate) fn status_of(kind: Kind) -> Status {
     match kind {
@@ -86,26 +76,34 @@ pub(crate) fn status_of(kind: Kind) -> Status {
 
 /// Prints `error` for a person and returns the status to end with.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
-    if let Some(Interrupted(signal)) = error.downcast_ref() {
+    if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
         eprintln!("stopped");
-        return 128 + u8::try_from(*signal).unwrap_or(0);
+        return interrupted.status();
     }
     let library = error.downcast_ref::<patch_stack::failure::Failure>();
     if let Some(failure) = library
         && failure.kind == Kind::Interrupted
     {
         eprintln!("stopped; nothing is lost, the next run starts over");
-        return 130;
+        // What the signal was is known to whoever noted it.
+        return signals::check().map_or_else(|signal| signal.status(), |()| 130);
     }
     eprintln!("error: {error:#}");
-    let hint = library.and_then(|failure| failure.hint.as_ref()).or(error
-        .downcast_ref::<Failure>()
-        .and_then(|failure| failure.hint.as_ref()));
+    let (hint, status) = if let Some(failure) = library {
+        (&failure.hint, status_of(failure.kind))
+    } else if let Some(failure) = error.downcast_ref::<Failure>() {
+        (&failure.hint, failure.status)
+    } else if let Some(failure) = error.downcast_ref::<common::Failure>() {
+        let status = match failure.kind {
+            common::Kind::Usage => Status::Usage,
+            common::Kind::Failed | common::Kind::Missing => Status::Failed,
+        };
+        (&failure.hint, status)
+    } else {
+        (&None, Status::Failed)
+    };
     if let Some(hint) = hint {
         eprintln!("hint: {hint}");
     }
-    let status = library.map(|failure| status_of(failure.kind)).or(error
-        .downcast_ref::<Failure>()
-        .map(|failure| failure.status));
-    status.unwrap_or(Status::Failed) as u8
+    status as u8
 }

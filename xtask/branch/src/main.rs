@@ -5,22 +5,9 @@
 
 mod boot;
 mod building;
-#[path = "../../src/cache.rs"]
-#[allow(dead_code, reason = "xtask uses the rest")]
-mod cache;
 mod commands;
-#[path = "../../src/guest/cpio.rs"]
-mod cpio;
 mod failure;
-#[path = "../../src/hex.rs"]
-#[allow(dead_code, reason = "xtask uses the rest")]
-mod hex;
 mod house;
-#[path = "../../src/progress.rs"]
-mod progress;
-#[path = "../../src/signals.rs"]
-#[allow(dead_code, reason = "xtask uses the rest")]
-mod signals;
 mod table;
 
 use std::path::PathBuf;
@@ -28,6 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use xtask_common::{cache, progress, signals};
 
 use crate::commands::{
     apply, bench, build, check, clean, doctor, edit, export, fetch, format, history, import, list,

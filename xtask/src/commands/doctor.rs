@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use clap::Args;
+use xtask_common::{apt, busybox};
 
 use crate::cache::Cache;
 use crate::failure::Status;
-use crate::guest::{apt, initramfs, kernel};
+use crate::guest::kernel;
 use crate::host;
 use crate::qemu::{self, Qemu};
 use crate::setup;
@@ -161,7 +162,7 @@ fn qemu() -> State {
 }
 
 fn busybox() -> State {
-    match initramfs::installed_busybox() {
+    match busybox::installed() {
         Some(path) => State::Good(format!("busybox     {} (static)", path.display())),
         None if apt::exists() => State::Later(
             "busybox     fetched into the cache when it is needed, or `apt-get install busybox-static`"

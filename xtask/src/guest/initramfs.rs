@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use xtask_common::busybox;
+use xtask_common::cpio::Archive;
 
-use super::apt::{self, Apt};
-use super::cpio::Archive;
 use super::kernel::GuestKernel;
 use super::modules::{Module, Tree};
 use crate::cache::{self, Cache};
-use crate::failure::Failure;
 
 const INIT: &str = include_str!("init.sh");
 
@@ -49,7 +48,7 @@ const CIPHER: (&[u8], [&str; 2]) = (b"gcm(aes)\0", ["gcm", "ghash_generic"]);
 
 /// An initramfs in the cache that suits `kernel`.
 pub(crate) fn default_for(kernel: &GuestKernel, cache: &Cache) -> Result<PathBuf> {
-    let busybox_path = busybox(cache)?;
+    let busybox_path = busybox::find(cache, ", or give --initrd")?;
     let busybox =
         fs::read(&busybox_path).with_context(|| format!("reading {}", busybox_path.display()))?;
     // The key names all that goes in, so that a hit costs no decompression of modules.
@@ -230,96 +229,6 @@ fn applets(path: &Path) -> Result<Vec<String>> {
     Ok(applets)
 }
 
-/// A static busybox: the machine's own, else Debian's or Ubuntu's `busybox-static`, unpacked into
-/// the cache.
-fn busybox(cache: &Cache) -> Result<PathBuf> {
-    if let Some(installed) = installed_busybox() {
-        return Ok(installed);
-    }
-    let cached = cache.file("busybox", "busybox")?;
-    if cached.exists() {
-        return Ok(cached);
-    }
-    if !apt::exists() {
-        return Err(
-            Failure::missing("there is no static busybox on this machine")
-                .hint("install it (it is called busybox or busybox-static), or give --initrd")
-                .into(),
-        );
-    }
-    let _lock = cache.lock()?;
-    for refresh in [false, true] {
-        let apt = if refresh {
-            Apt::machine_refreshed(cache)?
-        } else {
-            Apt::machine()
-        };
-        let Some(package) = apt.show("busybox-static")? else {
-            continue;
-        };
-        let downloads = cache.folder("downloads")?;
-        let deb = match apt.download(&package, &downloads) {
-            Ok(deb) => deb,
-            Err(_) if !refresh => continue,
-            Err(error) => return Err(error),
-        };
-        let folder = downloads.join("busybox");
-        apt::unpack(&deb, &folder)?;
-        for place in ["bin/busybox", "usr/bin/busybox"] {
-            let file = folder.join(place);
-            if is_static(&file) {
-                fs::copy(&file, &cached)?;
-                fs::remove_dir_all(&folder)?;
-                fs::remove_file(&deb)?;
-                return Ok(cached);
-            }
-        }
-    }
-    Err(Failure::missing("the package busybox-static cannot be had")
-        .hint("apt-get install busybox-static, or give --initrd")
-        .into())
-}
-
-/// The static busybox that is installed, if one is.
-pub(crate) fn installed_busybox() -> Option<PathBuf> {
-    [
-        "/bin/busybox",
-        "/usr/bin/busybox",
-        "/sbin/busybox",
-        "/usr/sbin/busybox",
-    ]
-    .map(PathBuf::from)
-    .into_iter()
-    .find(|path| is_static(path))
-}
-
-/// Is this an x86-64 program that needs no dynamic loader (ELF-64, no PT_INTERP)?
-fn is_static(path: &Path) -> bool {
-    const PT_INTERP: u32 = 3;
-    let Ok(elf) = fs::read(path) else {
-        return false;
-    };
-    let half = |at: usize| {
-        elf.get(at..at + 2)
-            .map(|b| u16::from_le_bytes([b[0], b[1]]))
-    };
-    if !elf.starts_with(b"\x7FELF\x02\x01") || half(0x12) != Some(62) {
-        return false;
-    }
-    let Some(table) = elf.get(0x20..0x28) else {
-        return false;
-    };
-    let table = u64::from_le_bytes(table.try_into().expect("eight bytes")) as usize;
-    let (Some(size), Some(count)) = (half(0x36), half(0x38)) else {
-        return false;
-    };
-    (0..usize::from(count)).all(|index| {
-        let at = table.saturating_add(index * usize::from(size));
-        elf.get(at..at.saturating_add(4))
-            .is_some_and(|kind| kind != PT_INTERP.to_le_bytes())
-    })
-}
-
 /// Changes when the module tree does: the time of its newest folder entry and its name.
 fn stamp(folder: &Path) -> Result<String> {
     let modified = fs::metadata(folder)
@@ -368,11 +277,5 @@ mod tests {
             )
         };
         assert_eq!(make(), make());
-    }
-
-    #[test]
-    fn this_test_is_no_static_program() {
-        assert!(!is_static(&std::env::current_exe().unwrap()));
-        assert!(!is_static(Path::new("/etc/passwd")));
     }
 }

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use xtask_common::apt::{self, Apt, Dropped, Package};
 
-use super::apt::{self, Apt, Dropped, Package};
 use super::bzimage;
 use crate::cache::{self, Cache};
 use crate::failure::Failure;

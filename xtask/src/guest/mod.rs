@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the guest boots: a distribution's kernel, and an initramfs made for it.
 
-pub(crate) mod apt;
 pub(crate) mod bzimage;
 pub(crate) mod command;
-mod cpio;
 pub(crate) mod initramfs;
 pub(crate) mod kernel;
 mod modules;

@@ -4,13 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use xtask_common::busybox;
+use xtask_common::cpio::Archive;
 
-use crate::cpio::Archive;
+use crate::cache::Cache;
 
 const INIT: &str = include_str!("init.sh");
-
-/// Where Debian's static busybox is (package `busybox-static`).
-const BUSYBOX: &str = "/bin/busybox";
 
 /// The commands of busybox that `/init` uses.
 const COMMANDS: [&str; 10] = [
@@ -28,7 +27,9 @@ pub(crate) struct Program {
 
 /// The part that is the same for every boot of these programs.
 pub(crate) fn programs(programs: &[Program]) -> Result<Vec<u8>> {
-    let busybox = std::fs::read(BUSYBOX).with_context(|| format!("reading {BUSYBOX}"))?;
+    let busybox = busybox::find(&Cache::open()?, "")?;
+    let busybox =
+        std::fs::read(&busybox).with_context(|| format!("reading {}", busybox.display()))?;
     let mut archive = Archive::default();
     for folder in ["bin", "dev", "proc", "sys", "tmp", "t"] {
         archive.directory(folder);

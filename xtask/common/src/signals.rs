@@ -2,7 +2,6 @@
 //! Ctrl-C and its kin: noted when they arrive, acted upon by whatever is being waited for, so
 //! that processes are ended, files removed and the terminal put back. A second one ends the tool
 //! at once; even then QEMU goes with it.
-#![forbid(unsafe_code)]
 
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +16,7 @@ use crate::failure::Interrupted;
 static RECEIVED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
 /// From now on the signals that ask to stop are noted.
-pub(crate) fn install() -> Result<()> {
+pub fn install() -> Result<()> {
     let received = Arc::new(AtomicUsize::new(0));
     let again = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -31,7 +30,7 @@ pub(crate) fn install() -> Result<()> {
 }
 
 /// Fails if a signal asked to stop.
-pub(crate) fn check() -> Result<(), Interrupted> {
+pub fn check() -> Result<(), Interrupted> {
     let received = RECEIVED
         .get()
         .map_or(0, |signal| signal.load(Ordering::Relaxed));
@@ -42,12 +41,12 @@ pub(crate) fn check() -> Result<(), Interrupted> {
 }
 
 /// Waits for a child, and ends it when the tool has to stop.
-pub(crate) fn wait(child: &mut Child) -> Result<ExitStatus> {
+pub fn wait(child: &mut Child) -> Result<ExitStatus> {
     wait_meanwhile(child, || {})
 }
 
 /// The same, with something to do meanwhile, again and again.
-pub(crate) fn wait_meanwhile(child: &mut Child, mut meanwhile: impl FnMut()) -> Result<ExitStatus> {
+pub fn wait_meanwhile(child: &mut Child, mut meanwhile: impl FnMut()) -> Result<ExitStatus> {
     loop {
         meanwhile();
         if let Some(status) = child.try_wait()? {

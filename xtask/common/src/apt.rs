@@ -14,33 +14,33 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::cache::{self, Cache};
-use crate::failure::{Failure, Status};
+use crate::failure::{Failure, Kind};
 use crate::signals;
 
 /// A package as the archive's signed index describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Package {
+pub struct Package {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Its version.
-    pub(crate) version: String,
+    pub version: String,
     /// SHA-256 of the .deb file, in hexadecimal.
-    pub(crate) sha256: String,
+    pub sha256: String,
     /// Bytes of the .deb file.
-    pub(crate) size: u64,
+    pub size: u64,
 }
 
 /// One view of the package archive.
 #[derive(Debug)]
-pub(crate) struct Apt {
+pub struct Apt {
     /// Configuration of our own, on top of the machine's.
     config: Option<PathBuf>,
     /// What this view is called in messages.
-    pub(crate) title: &'static str,
+    pub title: &'static str,
 }
 
 /// Is there an apt at all?
-pub(crate) fn exists() -> bool {
+pub fn exists() -> bool {
     Command::new("apt-get")
         .arg("--version")
         .stdin(Stdio::null())
@@ -52,7 +52,7 @@ pub(crate) fn exists() -> bool {
 
 impl Apt {
     /// The machine's apt as it stands.
-    pub(crate) fn machine() -> Self {
+    pub fn machine() -> Self {
         Self {
             config: None,
             title: "this machine's package lists",
@@ -60,7 +60,7 @@ impl Apt {
     }
 
     /// The machine's sources, with package lists in the cache that this process may refresh.
-    pub(crate) fn machine_refreshed(cache: &Cache) -> Result<Self> {
+    pub fn machine_refreshed(cache: &Cache) -> Result<Self> {
         let folder = cache.folder("apt/machine")?;
         let apt = Self {
             config: Some(configure(&folder, "")?),
@@ -71,7 +71,7 @@ impl Apt {
     }
 
     /// Debian's own suites, whatever the machine runs.
-    pub(crate) fn debian(cache: &Cache, mirror: &str, keyring: &Path) -> Result<Self> {
+    pub fn debian(cache: &Cache, mirror: &str, keyring: &Path) -> Result<Self> {
         let folder = cache.folder("apt/debian")?;
         let mut sources = String::new();
         let options = format!("[arch=amd64 signed-by={}]", keyring.display());
@@ -146,13 +146,13 @@ impl Apt {
     }
 
     /// The names of packages that start with `prefix`.
-    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+    pub fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let output = self.output("apt-cache", &["pkgnames", prefix])?;
         Ok(output.lines().map(str::to_owned).collect())
     }
 
     /// The newest version of the package `name`, if this view has it.
-    pub(crate) fn show(&self, name: &str) -> Result<Option<Package>> {
+    pub fn show(&self, name: &str) -> Result<Option<Package>> {
         let index = self.output("apt-cache", &["show", "--no-all-versions", name])?;
         Ok(parse_index(&index)
             .into_iter()
@@ -164,7 +164,7 @@ impl Apt {
     ///
     /// # Errors
     /// [`Dropped`] if the archive has the package no more.
-    pub(crate) fn download(&self, package: &Package, folder: &Path) -> Result<PathBuf> {
+    pub fn download(&self, package: &Package, folder: &Path) -> Result<PathBuf> {
         let file = folder.join(format!("{}.deb", package.sha256));
         let title = format!(
             "downloading {} {} ({} MB)",
@@ -247,7 +247,7 @@ fn finish(mut child: Child, meanwhile: impl FnMut()) -> Result<Ended> {
 
 /// The archive has a package no more that an index, older than the archive, still names.
 #[derive(Debug)]
-pub(crate) struct Dropped(String);
+pub struct Dropped(String);
 
 impl std::fmt::Display for Dropped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -271,7 +271,7 @@ fn download_failure(package: &Package, said: &str) -> anyhow::Error {
                 .map_or(line, |(_, reason)| reason.trim())
         });
     Failure::new(
-        Status::Failed,
+        Kind::Failed,
         format!("downloading {name} {version} failed: {reason}"),
     )
     .hint("check the network; what is in the cache already keeps working without it")
@@ -338,7 +338,7 @@ fn parse_index(text: &str) -> Vec<Package> {
 }
 
 /// Unpacks the files of a .deb below `into`, without root.
-pub(crate) fn unpack(deb: &Path, into: &Path) -> Result<()> {
+pub fn unpack(deb: &Path, into: &Path) -> Result<()> {
     fs::create_dir_all(into)?;
     for program in [&["dpkg-deb"][..], &["busybox", "dpkg-deb"]] {
         match Command::new(program[0])
@@ -367,7 +367,7 @@ pub(crate) fn unpack(deb: &Path, into: &Path) -> Result<()> {
 
 /// The address of a Debian mirror: `$PARAPET_DEBIAN_MIRROR`, else one that this machine's files
 /// name, for Ubuntu ships a list of them.
-pub(crate) fn debian_mirror() -> Option<String> {
+pub fn debian_mirror() -> Option<String> {
     let given = std::env::var("PARAPET_DEBIAN_MIRROR")
         .ok()
         .filter(|text| !text.is_empty());

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a person sees of a long step: one line on standard error that is rewritten while the step
 //! runs on a terminal, and is written once when it ends elsewhere.
-#![forbid(unsafe_code)]
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_millis(700);
 
 /// A step that is under way. Dropped, it takes its line away; [`Step::done`] leaves one behind.
-pub(crate) struct Step {
+pub struct Step {
     started: Instant,
     what: String,
     ticker: Option<(Sender<String>, JoinHandle<()>)>,
@@ -20,7 +19,7 @@ pub(crate) struct Step {
 
 impl Step {
     /// Starts a step; `what` says what is being done ("building the emulator").
-    pub(crate) fn start(what: impl Into<String>) -> Self {
+    pub fn start(what: impl Into<String>) -> Self {
         let what = what.into();
         let started = Instant::now();
         let ticker = std::io::stderr().is_terminal().then(|| {
@@ -62,7 +61,7 @@ impl Step {
     }
 
     /// Says what the step is at.
-    pub(crate) fn detail(&self, text: impl Into<String>) {
+    pub fn detail(&self, text: impl Into<String>) {
         if let Some((sender, _)) = &self.ticker {
             // The thread ends only after this sender is dropped.
             let _ = sender.send(text.into());
@@ -70,7 +69,7 @@ impl Step {
     }
 
     /// The step ended well; a line stays if it took long enough to wonder about.
-    pub(crate) fn done(mut self) {
+    pub fn done(mut self) {
         self.clear();
         if self.started.elapsed() >= PATIENCE {
             let seconds = self.started.elapsed().as_secs_f64();

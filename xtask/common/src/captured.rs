@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A program that runs without a terminal, and what it printed.
-#![forbid(unsafe_code)]
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -11,15 +10,15 @@ use crate::signals;
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Captured {
+pub struct Captured {
     /// Did it end with status 0?
-    pub(crate) success: bool,
+    pub success: bool,
     /// Its standard output, then its standard error.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 /// Runs a command to its end. A signal to this process ends it early, and is the error.
-pub(crate) fn run(mut command: Command) -> Result<Captured> {
+pub fn run(mut command: Command) -> Result<Captured> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where downloads and what is made from them stay between runs: `$PARAPET_CACHE`, else
 //! `$XDG_CACHE_HOME/parapet`, else `~/.cache/parapet`. All of it can be deleted at any time.
-#![forbid(unsafe_code)]
 
 use std::env;
 use std::fs::{self, File};
@@ -10,22 +9,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::hex::hex;
 
 /// The cache's folder.
 #[derive(Debug, Clone)]
-pub(crate) struct Cache {
+pub struct Cache {
     root: PathBuf,
 }
 
 impl Cache {
     /// Opens the cache, making it if there is none.
-    pub(crate) fn open() -> Result<Self> {
+    pub fn open() -> Result<Self> {
         let root = Self::place()?;
         fs::create_dir_all(&root).map_err(|error| {
             Failure::new(
-                crate::failure::Status::Failed,
+                Kind::Failed,
                 format!("the cache {} cannot be made: {error}", root.display()),
             )
             .hint("set PARAPET_CACHE to a folder that you may write to")
@@ -34,7 +33,7 @@ impl Cache {
     }
 
     /// Where the cache is, whether it exists or not.
-    pub(crate) fn place() -> Result<PathBuf> {
+    pub fn place() -> Result<PathBuf> {
         let variable = |name| {
             env::var_os(name)
                 .filter(|value| !value.is_empty())
@@ -44,26 +43,29 @@ impl Cache {
             .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("parapet")))
             .or_else(|| Some(variable("HOME")?.join(".cache/parapet")))
             .ok_or_else(|| {
-                Failure::usage("there is no place for the cache: HOME is not set")
-                    .hint("set PARAPET_CACHE to a folder that you may write to")
+                Failure::new(
+                    Kind::Usage,
+                    "there is no place for the cache: HOME is not set",
+                )
+                .hint("set PARAPET_CACHE to a folder that you may write to")
             })?;
         Ok(std::path::absolute(root)?)
     }
 
     /// A folder of the cache, made if need be.
-    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.root.join(name);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         Ok(folder)
     }
 
     /// A file of the cache; its folder is made.
-    pub(crate) fn file(&self, folder: &str, name: &str) -> Result<PathBuf> {
+    pub fn file(&self, folder: &str, name: &str) -> Result<PathBuf> {
         Ok(self.folder(folder)?.join(name))
     }
 
     /// Keeps other runs of the tool from fetching the same things at the same time.
-    pub(crate) fn lock(&self) -> Result<Lock> {
+    pub fn lock(&self) -> Result<Lock> {
         let path = self.root.join("lock");
         let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
         rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
@@ -74,12 +76,12 @@ impl Cache {
 
 /// The cache is ours until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     _file: File,
 }
 
 /// Writes `content` to `path` so that no reader ever sees half of it.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let fresh = path.with_file_name(name);
@@ -88,7 +90,7 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// The SHA-256 of a file, in hexadecimal.
-pub(crate) fn sha256_of(path: &Path) -> Result<String> {
+pub fn sha256_of(path: &Path) -> Result<String> {
     let mut file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut HashWriter(&mut hash))
@@ -97,12 +99,12 @@ pub(crate) fn sha256_of(path: &Path) -> Result<String> {
 }
 
 /// The SHA-256 of bytes, in hexadecimal.
-pub(crate) fn sha256_of_bytes(bytes: &[u8]) -> String {
+pub fn sha256_of_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
 /// The SHA-256 of several byte strings, each with its length, in hexadecimal.
-pub(crate) fn sha256_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+pub fn sha256_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

@@ -2,7 +2,6 @@
 //! Writes the archive that Linux unpacks into its first root file system: cpio in the "newc"
 //! format (Linux, Documentation/driver-api/early-userspace/buffer-format.rst). The same entries
 //! give the same bytes: owners are root, times are zero, inode numbers count up.
-#![forbid(unsafe_code)]
 
 const DIRECTORY: u32 = 0o040_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
@@ -11,34 +10,34 @@ const SYMLINK: u32 = 0o120_000;
 
 /// An archive in the making.
 #[derive(Debug, Default)]
-pub(crate) struct Archive {
+pub struct Archive {
     bytes: Vec<u8>,
     entries: u32,
 }
 
 impl Archive {
     /// A directory, mode 0755. The parents have to come first.
-    pub(crate) fn directory(&mut self, path: &str) {
+    pub fn directory(&mut self, path: &str) {
         self.entry(path, DIRECTORY | 0o755, (0, 0), &[]);
     }
 
     /// A regular file with the permissions `mode`.
-    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
+    pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
         self.entry(path, REGULAR | mode, (0, 0), content);
     }
 
     /// A symbolic link.
-    pub(crate) fn symlink(&mut self, path: &str, target: &str) {
+    pub fn symlink(&mut self, path: &str, target: &str) {
         self.entry(path, SYMLINK | 0o777, (0, 0), target.as_bytes());
     }
 
     /// A character device, mode 0600.
-    pub(crate) fn character_device(&mut self, path: &str, major: u32, minor: u32) {
+    pub fn character_device(&mut self, path: &str, major: u32, minor: u32) {
         self.entry(path, CHARACTER_DEVICE | 0o600, (major, minor), &[]);
     }
 
     /// The finished archive.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.entries = 0;
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         self.bytes

@@ -121,6 +121,29 @@ pub(crate) fn builds<'p>(place: &Place<'p>) -> Result<Vec<&'p Build>> {
         .collect())
 }
 
+/// The build whose kernel is booted: the branch's own, or the project's of this name.
+pub(crate) fn kernel<'p>(place: &Place<'p>, name: Option<&str>) -> Result<&'p Build> {
+    let project = place.project;
+    let build = match name {
+        None => builds(place)?
+            .into_iter()
+            .find(|build| build.product.is_some()),
+        Some(name) => {
+            let build = project.builds.get(name).ok_or_else(|| {
+                let known: Vec<_> = project.builds.keys().map(String::as_str).collect();
+                Failure::usage(format!("{} has no build `{name}`", project.name))
+                    .hint(format!("it has: {}", known.join(", ")))
+            })?;
+            build.product.is_some().then_some(build)
+        }
+    };
+    build.filter(|_| project.name == "linux").ok_or_else(|| {
+        Failure::usage(format!("no build of {} makes a kernel", place.title()))
+            .hint("`branch boot` is for Linux branches whose build has a `product`")
+            .into()
+    })
+}
+
 /// The yard of a build of this branch. The packages that it needs are there.
 pub(crate) fn yard<'y>(
     place: &Place<'y>,

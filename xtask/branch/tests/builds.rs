@@ -237,6 +237,23 @@ fn a_branch_that_can_not_boot_is_skipped_with_its_reason() {
 }
 
 #[test]
+fn a_build_to_boot_is_asked_for_by_a_name_that_there_is() {
+    let house = house(COMPILER, "");
+    let path = house.path().join("branches.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("no-boot = \"it is no kernel\"\n", "")).unwrap();
+    house
+        .run(&["boot", "b", "--build", "debug"])
+        .ends(2)
+        .says("p has no build `debug`")
+        .says("it has: all");
+    house
+        .run(&["boot", "b", "--build", "all"])
+        .ends(2)
+        .says("no build of b makes a kernel");
+}
+
+#[test]
 fn a_stack_says_what_is_built_from_what() {
     let house = house(COMPILER, "");
     let path = house.path().join("branches.toml");

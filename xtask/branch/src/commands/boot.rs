@@ -35,11 +35,15 @@ lost on the way is booted again for the tests that are left.
 With --long, all selftests of the base run on the unpatched kernel and on the branch's, side by
 side: nothing that passed before may fail. The base's verdicts are kept.
 
+--build names another build of the project, like a kernel with lockdep and KASAN: its complaints fail
+the test in which they come.
+
 PARAPET_QEMU names the QEMU to use; without it, it is qemu-system-x86_64 in PATH.";
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask branch boot planes
   cargo xtask branch boot planes --test 'x86/plane_*' --test irqfd_test
+  cargo xtask branch boot planes --build kvm-debug --test 'x86/plane_*'
   cargo xtask branch boot planes --long --json > verdicts.json";
 
 /// Packages that `boot` needs besides those of the build.
@@ -59,6 +63,10 @@ pub(crate) struct BootCommand {
     /// Run only these selftests; a `*` stands for any text
     #[arg(long = "test", value_name = "NAME")]
     tests: Vec<String>,
+
+    /// Boot this build of the project [default: the branch's own]
+    #[arg(long, value_name = "NAME")]
+    build: Option<String>,
 
     /// Run all selftests of the base, on the base and on the branch
     #[arg(long)]
@@ -87,6 +95,8 @@ struct Ready<'r> {
     qemu: PathBuf,
     limit: u64,
     json: bool,
+    /// Whether it is what `branch status` tells as the branch's last boot.
+    noted: bool,
 }
 
 impl BootCommand {
@@ -103,13 +113,7 @@ impl BootCommand {
             }
             return Ok(Status::Good);
         }
-        let build = building::builds(&place)?
-            .into_iter()
-            .find(|build| build.product.is_some() && place.project.name == "linux")
-            .ok_or_else(|| {
-                Failure::usage(format!("no build of {} makes a kernel", place.title()))
-                    .hint("`branch boot` is for Linux branches whose build has a `product`")
-            })?;
+        let build = building::kernel(&place, self.build.as_deref())?;
         let qemu = machine::qemu(self.qemu.as_deref());
         machine::version(&qemu)?;
         packages::require(&PACKAGES.map(str::to_owned))?;
@@ -125,6 +129,7 @@ impl BootCommand {
             qemu,
             limit: self.limit.unwrap_or(if self.long { 120 } else { 60 }),
             json: self.json,
+            noted: self.build.is_none() && self.tests.is_empty(),
         };
         if self.long {
             ready.long(&applied, &self.tests)
@@ -162,7 +167,7 @@ impl Ready<'_> {
         }
         let all: Vec<_> = boot.into_iter().chain(done).collect();
         let counts = count(&all);
-        if tests.is_empty() {
+        if self.noted {
             building::note_boot(self.place, &tip, counts.0, counts.1, counts.2)?;
         }
         if self.json {
@@ -203,9 +208,6 @@ impl Ready<'_> {
         let programs = selftests::programs(self.place, self.yard, &base, &names, self.watch)?;
         let before = self.base_verdicts(kernels.0, &base, &programs, &names)?;
         let (transcript, after) = self.all(kernels.1, &tip.name, "tip-long", &programs, &names)?;
-        if transcript.release.is_none() {
-            return Err(lost("the branch's kernel did not reach user space"));
-        }
         let pairs = compare::pairs(&names, &before, &after);
         let worse = pairs.iter().filter(|pair| pair.worse()).count();
         if self.json {
@@ -274,14 +276,12 @@ impl Ready<'_> {
         if let Some(done) = compare::read(&path) {
             return Ok(done);
         }
-        let (transcript, done) = self.all(kernel, &base.name, "base-long", programs, names)?;
-        if transcript.release.is_none() {
-            return Err(lost("the unpatched kernel did not reach user space"));
-        }
+        let (_, done) = self.all(kernel, &base.name, "base-long", programs, names)?;
         write_whole(&path, &compare::write(&done))?;
         Ok(done)
     }
 
+    /// All of `names` on this kernel, which has to reach user space.
     fn all(
         &self,
         kernel: PathBuf,
@@ -295,6 +295,10 @@ impl Ready<'_> {
             .step(&format!("running all selftests on {title}"));
         let result = machine.run(programs, names, self.watch)?;
         self.watch.done();
+        if result.0.release.is_none() {
+            let why = machine.why_not(&format!("the kernel of {title} did not reach user space"));
+            return Err(Failure::new(Status::Failed, why).into());
+        }
         Ok(result)
     }
 
@@ -366,12 +370,6 @@ fn status(bad: usize) -> Status {
     } else {
         Status::Failed
     }
-}
-
-fn lost(message: &str) -> anyhow::Error {
-    Failure::new(Status::Failed, message)
-        .hint("`cargo xtask branch boot BRANCH` without --long shows the end of its console")
-        .into()
 }
 
 fn tell(one: &Done) {

@@ -16,7 +16,7 @@
 //! | [`snp`] | RMP, VMSA, GHCB, #HV doorbell, CPUID, firmware |
 //! | [`devices`] | local APIC, I/O APIC, ports, MMIO, PCI configuration |
 //! | [`igvm`] | the image's format |
-//! | [`vmcb`], [`paging`], [`exception`], [`decode`] | what SVM and x86 ask of a hypervisor |
+//! | [`vmcb`], [`tlb`], [`paging`], [`exception`], [`decode`] | what SVM and x86 ask of a hypervisor |
 //! | [`kvm_clock`] | how a guest learns the rate of its clock |
 //! | [`hostile`] | a host that misbehaves, from a script |
 //! | [`config`], [`trace`] | options in, trace out |
@@ -36,5 +36,6 @@ pub mod igvm;
 pub mod kvm_clock;
 pub mod paging;
 pub mod snp;
+pub mod tlb;
 pub mod trace;
 pub mod vmcb;

@@ -241,6 +241,8 @@ pub mod intercept2 {
 
 /// Values of [`Control::tlb_control`] (24593, 15.16.2).
 pub mod tlb_control {
+    /// Nothing.
+    pub const NONE: u32 = 0;
     /// Every translation, the host's included.
     pub const ALL: u32 = 1;
     /// Those of the guest's address space; where CPUID has FlushByAsid.

@@ -7,11 +7,12 @@
 //! because the guest does not page (24593, 15.34.5), another root has the private view at both.
 //!
 //! Entries are atomic words that change in one store. Tables are never freed. A leaf that is
-//! cleared stays in the translation caches of processors that run the guest until their next exit:
-//! whoever must not have that kicks them.
+//! cleared or replaced is counted, and stays in the translation caches of processors that run the
+//! guest until their next entry: whoever must not have that kicks them.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use emulator::tlb::Invalidations;
 use snp_defs::rmp::{Permissions, RmpSize};
 
 use crate::host::heap::HIGH;
@@ -38,6 +39,8 @@ pub(crate) struct NestedTables {
     all_private: u64,
     shared: u64,
     private: u64,
+    /// How often a processor that may hold a translation had it taken away.
+    pub(crate) invalidations: Invalidations,
 }
 
 /// Rights of a leaf.
@@ -57,6 +60,7 @@ impl NestedTables {
             all_private: new_table(),
             shared: new_table(),
             private: new_table(),
+            invalidations: Invalidations::new(),
         };
         let set = |root: u64, index: u64, table: u64| {
             physical::word(root + 8 * index).store(table | TABLE, Ordering::Release);
@@ -94,7 +98,7 @@ impl NestedTables {
         let current = directory.load(Ordering::Acquire);
         let occupied = current & PRESENT != 0 && current & LARGE == 0;
         if size == RmpSize::Size2M && !occupied {
-            directory.store(leaf | LARGE, Ordering::Release);
+            self.set(directory, leaf | LARGE);
             return;
         }
         let offset = if size == RmpSize::Size2M {
@@ -104,10 +108,10 @@ impl NestedTables {
         };
         if current & LARGE != 0 {
             // The 2M leaf is of an earlier state; what it covered comes back page by page.
-            directory.store(new_table() | TABLE, Ordering::Release);
+            self.set(directory, new_table() | TABLE);
         }
         let table = descend(directory);
-        entry(table, gpa, 0).store(leaf + offset, Ordering::Release);
+        self.set(entry(table, gpa, 0), leaf + offset);
     }
 
     /// Clears all leaves of `view` over a page.
@@ -125,17 +129,25 @@ impl NestedTables {
             return;
         }
         if current & LARGE != 0 {
-            directory.store(0, Ordering::Release);
+            self.set(directory, 0);
             return;
         }
         let table = current & ADDRESS;
         match size {
-            RmpSize::Size4K => entry(table, gpa, 0).store(0, Ordering::Release),
+            RmpSize::Size4K => self.set(entry(table, gpa, 0), 0),
             RmpSize::Size2M => {
                 for word in physical::words(table, 512) {
-                    word.store(0, Ordering::Release);
+                    self.set(word, 0);
                 }
             }
+        }
+    }
+
+    /// Sets an entry. What was there may be held by a processor, and is void.
+    fn set(&self, entry: &AtomicU64, value: u64) {
+        let old = entry.swap(value, Ordering::SeqCst);
+        if old & PRESENT != 0 && old != value {
+            self.invalidations.note();
         }
     }
 

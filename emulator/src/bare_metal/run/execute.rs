@@ -47,6 +47,7 @@ impl Level {
 
     /// Writes CR0, and EFER.LMA with it.
     fn set_cr0(&mut self, cr0: u64) {
+        self.translations.owe();
         let save = &mut self.block.save;
         save.cr0 = cr0 | CR0_ET;
         if cr0 & CR0_PG != 0 && save.efer & EFER_LME != 0 {
@@ -65,6 +66,7 @@ impl Level {
             return false;
         }
         save.efer = value & !EFER_LMA | save.efer & EFER_LMA | EFER_SVME;
+        self.translations.owe();
         true
     }
 
@@ -103,6 +105,7 @@ impl Vcpu {
                 MSR_EFER => level.set_efer(value),
                 MSR_PAT => {
                     level.block.save.g_pat = value;
+                    level.translations.owe();
                     true
                 }
                 msr::GHCB => {
@@ -227,8 +230,11 @@ impl Vcpu {
                     return;
                 }
                 // INVLPGB starts an invalidation on all processors, TLBSYNC waits until it is done:
-                // without the second, others may go on with what they have.
+                // without the second, others may go on with what they have until their next entry.
                 if matches!(instruction.operation, Operation::Invlpgb) {
+                    for tables in &self.machine.tables {
+                        tables.invalidations.note();
+                    }
                     self.invalidation_pending = true;
                 } else if core::mem::take(&mut self.invalidation_pending) {
                     self.machine.flush_others(self.shared.index);

@@ -66,7 +66,9 @@ impl Vcpu {
         let shared = self.shared;
         let mode = emulator::paging::Mode::of(&self.level(vmpl).block.save);
         let level = &mut self.levels[usize::from(vmpl)];
-        level.block.control.nested_cr3 = machine.tables[usize::from(vmpl)].root(mode.has_c_bit());
+        let tables = &machine.tables[usize::from(vmpl)];
+        let root = tables.root(mode.has_c_bit());
+        level.block.control.nested_cr3 = root;
         level.inject(machine);
         self.arm_timer(now);
         clgi();
@@ -79,6 +81,8 @@ impl Vcpu {
             self.prepare_step(vmpl);
         }
         let level = &mut self.levels[usize::from(vmpl)];
+        let flush = level.translations.enter(root, &tables.invalidations);
+        level.block.set_flush(flush);
         let injected = level.block.control.event_inj;
         let times = enter::enter(&mut level.block, &mut level.gprs, &self.host);
         shared.exits.fetch_add(1, Ordering::SeqCst);

@@ -9,8 +9,8 @@ use super::maps::Maps;
 use crate::host::heap::LOW;
 use crate::host::instructions;
 
-/// A VMCB in a page of its own.
-pub(crate) struct Block(&'static mut Vmcb);
+/// A VMCB in a page of its own, and whether the processor can flush its address space alone.
+pub(crate) struct Block(&'static mut Vmcb, bool);
 
 impl Block {
     /// A block that intercepts what the host of an SNP guest intercepts, as KVM does for SEV-ES
@@ -55,10 +55,18 @@ impl Block {
         control.iopm_base = maps.io;
         control.msrpm_base = maps.msr;
         control.asid = 1 + u32::from(vmpl);
-        control.tlb_control = flush();
         control.vintr = vintr::MASKING;
         control.nested_control = 1;
-        Self(vmcb)
+        Self(vmcb, has_flush_by_asid())
+    }
+
+    /// Says whether the next VMRUN flushes what the processor holds of this address space.
+    pub(crate) fn set_flush(&mut self, flush: bool) {
+        self.0.control.tlb_control = match (flush, self.1) {
+            (false, _) => tlb_control::NONE,
+            (true, true) => tlb_control::THIS_ASID,
+            (true, false) => tlb_control::ALL,
+        };
     }
 
     /// Host-physical address of the block.
@@ -67,17 +75,10 @@ impl Block {
     }
 }
 
-/// What VMRUN flushes. Translations live until the next exit and no longer: what the emulator
-/// takes away is gone for a vCPU that has been out of its guest since. QEMU's own translations
-/// never outlive a VMRUN; a processor that tags them with the ASID has to be told (24593, 15.16.2).
-fn flush() -> u32 {
-    /// CPUID 0x8000_000A EDX: FlushByAsid.
-    const FLUSH_BY_ASID: u32 = 1 << 6;
-    if instructions::cpuid(0x8000_000A, 0)[3] & FLUSH_BY_ASID != 0 {
-        tlb_control::THIS_ASID
-    } else {
-        tlb_control::ALL
-    }
+/// Whether the processor can flush one address space and leave the others: CPUID 0x8000_000A EDX,
+/// FlushByAsid (24593, 15.16.2).
+fn has_flush_by_asid() -> bool {
+    instructions::cpuid(0x8000_000A, 0)[3] & (1 << 6) != 0
 }
 
 impl Deref for Block {

@@ -4,6 +4,7 @@
 use emulator::devices::Lapic;
 use emulator::paging::EFER_LMA;
 use emulator::snp::ghcb;
+use emulator::tlb::Translations;
 use emulator::vmcb::Gprs;
 use snp_defs::vmsa::sev_features;
 
@@ -27,6 +28,8 @@ pub(crate) enum RunState {
 pub(crate) struct Level {
     pub(crate) vmpl: u8,
     pub(crate) block: Block,
+    /// What the processor may hold of this level's address space.
+    pub(crate) translations: Translations,
     pub(crate) gprs: Gprs,
     pub(crate) ghcb: ghcb::Level,
     pub(crate) lapic: Lapic<'static>,
@@ -56,6 +59,7 @@ impl Level {
         Self {
             vmpl,
             block: Block::new(&machine.maps, vmpl),
+            translations: Translations::new(),
             gprs: Gprs::default(),
             ghcb: ghcb::Level::default(),
             lapic: Lapic::new(&shared.levels[usize::from(vmpl)].posted, shared.index == 0),

@@ -8,8 +8,11 @@ use super::Level;
 use crate::svm::fpu;
 
 impl Level {
-    /// Puts the registers of a VMSA into the control block and the processor.
+    /// Puts the registers of a VMSA into the control block and the processor. The VMSA may be another
+    /// one than before, or may have been written to, so its translations are as KVM treats those of
+    /// a VMCB that comes to a processor: flushed.
     pub(crate) fn load(&mut self, state: &GuestState) {
+        self.translations.owe();
         let save = &mut self.block.save;
         save.es = state.es;
         save.cs = state.cs;

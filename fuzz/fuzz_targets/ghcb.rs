@@ -101,10 +101,6 @@ impl HostServices for Host {
         if gpa >> 40 == 0 { Ok(()) } else { Err(Refused) }
     }
 
-    fn should_pause(&mut self) -> bool {
-        self.steps % 97 == 96
-    }
-
     fn ap_create(&mut self, request: &ApRequest) -> Result<(), Refused> {
         assert!((2..4).contains(&request.vmpl), "never above the caller");
         Ok(())

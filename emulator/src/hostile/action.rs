@@ -36,6 +36,8 @@ pub enum Action {
     /// Resume the guest as if it had not asked.
     Ignore,
 
+    /// Stop within the list, where chance has it, so that the guest has to call again.
+    Pause,
     /// Say that it went well, but leave the list where it stands.
     Unmoved,
     /// Work on the list, then move it back.

@@ -3,14 +3,17 @@
 
 use alloc::vec::Vec;
 
-use snp_defs::ghcb::{SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE};
+use snp_defs::ghcb::{SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE, result};
 use snp_defs::psc::{Entry, MAX_ENTRIES, OP_PRIVATE, OP_SHARED};
 use snp_defs::rmp::RmpSize;
 
 use super::answer::Page;
-use crate::snp::ghcb::{HostServices, PageOp};
+use super::random::Random;
+use crate::snp::ghcb::{HostServices, Outcome, PageOp};
 
+const HEADER_SIZE: u64 = 8;
 const ENTRY_SIZE: u64 = 8;
+const PAGES_IN_2M: u64 = 512;
 
 /// A list in a GHCB's shared buffer, from where it stands to its end.
 #[derive(Debug)]
@@ -78,6 +81,51 @@ impl List {
         let _ = services.write_shared(self.gpa, &header.to_le_bytes());
     }
 
+    /// Works on a random part of the list, as an honest host that something else calls away: a few entries, and
+    /// a few pages of the next if that has 2M. Some page is changed each time, so the guest comes to the end.
+    /// `serve` is the host that works on all that it is shown.
+    pub(super) fn pause<S: HostServices>(
+        &self,
+        page: &Page,
+        random: &Random,
+        services: &mut S,
+        serve: impl FnOnce(&mut S) -> Outcome,
+    ) -> Outcome {
+        let mut whole = random.below(self.entries.len() as u64) as u16;
+        let next = self.entries[usize::from(whole)];
+        let splits = next.huge() && next.current_page() == 0;
+        let mut part = if splits { random.below(PAGES_IN_2M) } else { 0 };
+        if (whole, part) == (0, 0) {
+            whole = 1;
+        }
+        let mut outcome = Outcome::Resume;
+        if whole == 0 {
+            page.answer(result::OK, 0, &[], services);
+        } else {
+            let stop = self.first + whole;
+            self.set_header(self.first, stop - 1, services);
+            outcome = serve(services);
+            let current = self.current(services).unwrap_or(self.first);
+            self.set_header(current, self.last, services);
+            if current != stop {
+                part = 0;
+            }
+        }
+        if part != 0 {
+            let done = assign_small(next, part, services);
+            let at = self.gpa + HEADER_SIZE + ENTRY_SIZE * u64::from(self.first + whole);
+            let _ = services.write_shared(at, &(next.0 | done).to_le_bytes());
+        }
+        outcome
+    }
+
+    /// `cur_entry` as it stands.
+    fn current<S: HostServices>(&self, services: &mut S) -> Option<u16> {
+        let mut current = [0; 2];
+        services.read_shared(self.gpa, &mut current).ok()?;
+        Some(u16::from_le_bytes(current))
+    }
+
     /// Says that all of it is done.
     pub(super) fn finish<S: HostServices>(&self, services: &mut S) {
         self.set_header(self.last + 1, self.last, services);
@@ -86,21 +134,24 @@ impl List {
     /// Turns each entry into its contrary.
     pub(super) fn turn<S: HostServices>(&self, services: &mut S) {
         for (index, entry) in (u64::from(self.first)..).zip(&self.entries) {
-            let at = self.gpa + 8 + ENTRY_SIZE * index;
+            let at = self.gpa + HEADER_SIZE + ENTRY_SIZE * index;
             let _ = services.write_shared(at, &contrary(*entry).0.to_le_bytes());
         }
     }
 }
 
-/// Assigns in 4K pages what is to become private; false where the honest host refuses.
-pub(super) fn assign_small<S: HostServices>(entry: Entry, services: &mut S) -> bool {
+/// Assigns the first `most` pages of an entry in 4K pages; how many of them the honest host does not refuse.
+pub(super) fn assign_small<S: HostServices>(entry: Entry, most: u64, services: &mut S) -> u64 {
     let (gpa, size) = page_of(entry);
     let op = match entry.op() {
         OP_PRIVATE => PageOp::Private,
         OP_SHARED => PageOp::Shared,
-        _ => return false,
+        _ => return 0,
     };
-    (gpa..gpa + size.bytes())
-        .step_by(RmpSize::Size4K.bytes() as usize)
-        .all(|page| services.page_state(page, op, RmpSize::Size4K).is_ok())
+    let mut done = |page| services.page_state(page, op, RmpSize::Size4K).is_ok();
+    let pages = (gpa..gpa + size.bytes()).step_by(RmpSize::Size4K.bytes() as usize);
+    pages
+        .take(most as usize)
+        .take_while(|&page| done(page))
+        .count() as u64
 }

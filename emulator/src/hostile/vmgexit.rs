@@ -343,11 +343,16 @@ impl<S: HostServices> Desk<'_, '_, S> {
             }
             Action::Small => {
                 for entry in &list.entries {
-                    page_state::assign_small(*entry, self.services);
+                    page_state::assign_small(*entry, u64::MAX, self.services);
                 }
                 list.finish(self.services);
                 page.answer(result::OK, 0, &[], self.services);
                 return Outcome::Resume;
+            }
+            Action::Pause => {
+                let random = self.engine.random();
+                let serve = |services: &mut S| ghcb::handle_vmgexit(level, services);
+                return list.pause(page, random, self.services, serve);
             }
             _ => {}
         }

@@ -71,7 +71,7 @@ const REQUESTS: &[Event] = &[
 const PAGES: &[Event] = &[E::Exit];
 
 /// All actions.
-pub const WORDS: [Word; 42] = [
+pub const WORDS: [Word; 43] = [
     word("drop", REQUESTS),
     word("fail", REQUESTS),
     word("answer", REQUESTS),
@@ -91,6 +91,7 @@ pub const WORDS: [Word; 42] = [
         ],
     ),
     deliberate("ignore", &[E::Terminate]),
+    word("pause", &[E::PageState]),
     word("unmoved", &[E::PageState]),
     word("backwards", &[E::PageState]),
     word("shorten", &[E::PageState]),
@@ -155,6 +156,7 @@ pub fn build<S: Source>(name: &str, source: &mut S) -> Result<Option<Action>, S:
         },
         "noise" | "lie" => Action::Noise,
         "ignore" => Action::Ignore,
+        "pause" => Action::Pause,
         "unmoved" => Action::Unmoved,
         "backwards" => Action::Backwards,
         "shorten" => Action::Shorten,

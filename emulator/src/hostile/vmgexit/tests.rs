@@ -70,8 +70,11 @@ impl<'a> Victim<'a> {
             self.vcpu.put(at, &entry.0.to_le_bytes());
         }
         let (info1, info2) = self.page(exit::PAGE_STATE_CHANGE, 0, 0, &[(field::SCRATCH, BUFFER)]);
-        let half = |at: u64| u16::from_le_bytes(self.vcpu.get(at, 2).try_into().unwrap());
-        (info1, info2, half(BUFFER), half(BUFFER + 2))
+        (info1, info2, self.half(BUFFER), self.half(BUFFER + 2))
+    }
+
+    fn half(&self, at: u64) -> u16 {
+        u16::from_le_bytes(self.vcpu.get(at, 2).try_into().unwrap())
     }
 
     /// A message with this counter; the answer's SW_EXITINFO2.
@@ -131,6 +134,54 @@ fn lists_stand_where_they_should_not() {
     assert_eq!(stands("psc: backwards"), (0, 0, 1, 2));
     assert_eq!(stands("psc: fail code=0x100"), (0, 0x100 << 32, 0, 2));
     assert_eq!(stands("psc op=shared: drop"), (0, 0, 3, 2));
+}
+
+/// Pages of 4K that a list changes, in order.
+fn small_pages(changes: &[(u64, PageOp, RmpSize)]) -> Vec<(u64, PageOp)> {
+    let each = |&(gpa, op, size): &(u64, PageOp, RmpSize)| {
+        (0..size.bytes() / 0x1000).map(move |n| (gpa + n * 0x1000, op))
+    };
+    changes.iter().flat_map(each).collect()
+}
+
+fn any_entry() -> impl Strategy<Value = Entry> {
+    (0..64_u64, OP_PRIVATE..=OP_SHARED, any::<bool>()).prop_map(|(frame, op, huge)| {
+        let unit = if huge { 0x20_0000 } else { 0x1000 };
+        Entry::new(frame * unit, op, huge)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    /// However often the host pauses, a guest that calls again until `cur_entry` is past `end_entry` gets the
+    /// same pages changed, each once, in the same order.
+    #[test]
+    fn a_paused_list_resumes_where_it_stopped(
+        entries in prop::collection::vec(any_entry(), 1..20),
+        begun in 0..512_u64,
+        seed in any::<u32>(),
+    ) {
+        let mut entries = entries;
+        let begun = if entries[0].huge() { begun } else { 0 };
+        entries[0] = Entry(entries[0].0 | begun);
+        let last = entries.len() as u16 - 1;
+        let mut whole = Victim::new("");
+        prop_assert_eq!(whole.change(&entries), (0, 0, last + 1, last));
+
+        let script = std::format!("seed {seed}\npsc: pause\n");
+        let mut paused = Victim::new(&script);
+        let mut stands = paused.change(&entries);
+        let mut calls = 1;
+        while stands.2 <= last {
+            prop_assert_eq!((stands.0, stands.1, stands.3), (0, 0, last));
+            let answer = paused.page(exit::PAGE_STATE_CHANGE, 0, 0, &[(field::SCRATCH, BUFFER)]);
+            stands = (answer.0, answer.1, paused.half(BUFFER), paused.half(BUFFER + 2));
+            calls += 1;
+            prop_assert!(calls <= 2 * entries.len(), "each call gets on by an entry, or begins one");
+        }
+        prop_assert_eq!(small_pages(&paused.vcpu.host.pages), small_pages(&whole.vcpu.host.pages));
+    }
 }
 
 #[test]

@@ -36,7 +36,6 @@ pub(crate) struct Host {
     pub(crate) mmio: BTreeMap<u64, Vec<u8>>,
     pub(crate) pages: Vec<(u64, PageOp, RmpSize)>,
     pub(crate) refuse_pages: BTreeSet<u64>,
-    pub(crate) pause_after: Option<usize>,
     pub(crate) aps: Vec<ApRequest>,
     pub(crate) refuse_ap: bool,
     pub(crate) apic_ids: u32,
@@ -65,7 +64,6 @@ impl Default for Host {
             mmio: BTreeMap::new(),
             pages: Vec::new(),
             refuse_pages: BTreeSet::new(),
-            pause_after: None,
             aps: Vec::new(),
             refuse_ap: false,
             apic_ids: 4,
@@ -176,11 +174,6 @@ impl HostServices for Host {
         }
         self.pages.push((gpa, op, size));
         Ok(())
-    }
-
-    fn should_pause(&mut self) -> bool {
-        self.pause_after
-            .is_some_and(|pages| !self.pages.is_empty() && self.pages.len().is_multiple_of(pages))
     }
 
     fn ap_create(&mut self, request: &ApRequest) -> Result<(), Refused> {

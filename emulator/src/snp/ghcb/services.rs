@@ -184,10 +184,6 @@ pub trait HostServices {
     /// # Errors
     /// No guest memory there, or the page is immutable or in use: nothing changed.
     fn page_state(&mut self, gpa: u64, op: PageOp, size: RmpSize) -> Result<(), Refused>;
-    /// Whether the host would rather interrupt a long list now and have the guest call again.
-    fn should_pause(&mut self) -> bool {
-        false
-    }
 
     /// Creates or destroys a vCPU's context at a VMPL. The VMSA itself is checked when it is run.
     ///

@@ -3,7 +3,8 @@
 //!
 //! The list is read once, from the current entry to the last. What is written back is how far the host
 //! came: the current entry in the header, and the current page in each entry that it touched. A guest
-//! finds `cur_entry` past `end_entry` when all is done, and calls again when it is not.
+//! finds `cur_entry` past `end_entry` when all is done, and calls again when it is not. This host serves a list
+//! whole, or up to the page that it refuses; one that stops in between is [`crate::hostile`].
 
 use snp_defs::psc::{
     ERROR_GENERIC, ERROR_INVALID, Entry, INVALID_ENTRY, INVALID_HEADER, MAX_ENTRIES, OP_PRIVATE,
@@ -19,14 +20,8 @@ const HEADER_SIZE: u64 = 8;
 const ENTRY_SIZE: u64 = 8;
 const PAGES_IN_2M: u16 = 512;
 
-/// How an entry ends.
-enum Progress {
-    Done,
-    /// The host refuses this page.
-    Refused,
-    /// Not all pages were reached: the guest is to call again.
-    Paused,
-}
+/// The host refuses a page.
+struct Refused;
 
 pub(super) fn change<S: HostServices>(request: &mut Request, services: &mut S) -> Served {
     let list = request.scratch_in_ghcb(HEADER_SIZE)?;
@@ -51,25 +46,19 @@ pub(super) fn change<S: HostServices>(request: &mut Request, services: &mut S) -
     let mut current = first;
     let mut result = 0;
     for chunk in bytes.chunks_exact(ENTRY_SIZE as usize) {
-        if current != first && services.should_pause() {
-            break;
-        }
         let entry = Entry(u64::from_le_bytes(chunk.try_into().unwrap_or_default()));
         let Some(mut work) = Work::check(entry) else {
             result = ERROR_INVALID | INVALID_ENTRY;
             break;
         };
-        let progress = work.run(services);
+        let outcome = work.run(services);
         let at = list + HEADER_SIZE + ENTRY_SIZE * current as u64;
         services.write_shared(at, &work.entry().to_le_bytes())?;
-        match progress {
-            Progress::Done => current += 1,
-            Progress::Paused => break,
-            Progress::Refused => {
-                result = ERROR_GENERIC;
-                break;
-            }
+        if let Err(Refused) = outcome {
+            result = ERROR_GENERIC;
+            break;
         }
+        current += 1;
     }
     services.write_shared(list, &(current as u16).to_le_bytes())?;
     request.set_info2(result);
@@ -109,32 +98,25 @@ impl Work {
         })
     }
 
-    fn run<S: HostServices>(&mut self, services: &mut S) -> Progress {
+    fn run<S: HostServices>(&mut self, services: &mut S) -> Result<(), Refused> {
         if self.current == 0 && self.pages == PAGES_IN_2M {
             return self.step(RmpSize::Size2M, services);
         }
         // A 2M entry that was begun: the rest of it, page by page.
-        let mut first = true;
         while self.current < self.pages {
-            if !first && services.should_pause() {
-                return Progress::Paused;
-            }
-            first = false;
-            if let Progress::Refused = self.step(RmpSize::Size4K, services) {
-                return Progress::Refused;
-            }
+            self.step(RmpSize::Size4K, services)?;
         }
-        Progress::Done
+        Ok(())
     }
 
-    fn step<S: HostServices>(&mut self, size: RmpSize, services: &mut S) -> Progress {
+    fn step<S: HostServices>(&mut self, size: RmpSize, services: &mut S) -> Result<(), Refused> {
         let gpa = self.raw.gpa() + u64::from(self.current) * RmpSize::Size4K.bytes();
         if services.page_state(gpa, self.op, size).is_err() {
             services.note(Note::PageStateRefused { gpa, op: self.op });
-            return Progress::Refused;
+            return Err(Refused);
         }
         self.current += (size.bytes() / RmpSize::Size4K.bytes()) as u16;
-        Progress::Done
+        Ok(())
     }
 
     /// The entry with its progress.

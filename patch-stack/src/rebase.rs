@@ -2,10 +2,9 @@
 //! Commits to another base, in memory: each is merged onto the one before, with its parent as
 //! the common ancestor, as `git rebase --onto` does it.
 //!
-//! To find out which lines have changed, git takes the algorithm `histogram` in a rebase and
-//! `myers` in `git am -3` (as of 2.47). Here it is `myers` in both: what leaves conflicts in a dry
-//! run leaves them in a session of `git am -3` too. `git rebase -Xdiff-algorithm=myers` makes the
-//! same commits; without the option a few patches in a hundred that stop here go through there.
+//! Lines are compared by git's algorithm `histogram`, as in `git rebase`. `git am -3` before git
+//! 2.50 takes `myers`, so of a hundred merges one or two that go through here may stop in a
+//! session of `git am -3`, or the other way round.
 
 use git2::Oid;
 

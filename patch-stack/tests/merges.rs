@@ -428,3 +428,96 @@ fn kept_objects_are_whole() {
     fork.repo.git(&["checkout", "-q", "-f", &ours.to_string()]);
     assert!(Path::new(&fork.repo.path().join("d/new/g")).exists());
 }
+
+/// Texts with few different lines and many, changed at random: git's choice among the ways to see
+/// a change decides what merges, and to what.
+#[test]
+fn lines_are_merged_as_git_rebase_merges_them() {
+    let repo = Repo::new();
+    let mut random = Random(7);
+    let (mut stream, cases) = (Vec::new(), 600);
+    for case in 0..cases {
+        let lines = [2, 3, 8, 30, 500][random.below(5)];
+        let most = [20, 80, 300][random.below(3)];
+        let length = 1 + random.below(most);
+        let base: Vec<usize> = (0..length).map(|_| random.below(lines)).collect();
+        let sides = [(); 2].map(|()| random.changed(&base, lines));
+        let mut commit = |name: &str, mark: usize, from: Option<usize>, text: &[usize]| {
+            let text: String = text.iter().map(|line| format!("{line}\n")).collect();
+            let from = from.map_or_else(String::new, |from| format!("from :{from}\n"));
+            stream.extend(
+                format!(
+                    "commit refs/heads/{name}{case}\nmark :{mark}\ncommitter A <a@b> 1 +0000\ndata 1\nm\n{from}M 644 inline f\ndata {}\n{text}\n",
+                    text.len()
+                )
+                .into_bytes(),
+            );
+        };
+        let mark = 3 * case + 1;
+        commit("base", mark, None, &base);
+        commit("ours", mark + 1, Some(mark), &sides[0]);
+        commit("theirs", mark + 2, Some(mark), &sides[1]);
+    }
+    repo.git_with(&["fast-import", "--quiet"], &stream);
+    let pairs: String = (0..cases)
+        .map(|case| format!("ours{case} theirs{case}\n"))
+        .collect();
+    let merged = repo.git_with(
+        &["merge-tree", "--write-tree", "--no-messages", "--stdin"],
+        pairs.as_bytes(),
+    );
+    let fields: Vec<&str> = std::str::from_utf8(&merged).unwrap().split('\0').collect();
+    let merged = fields
+        .windows(2)
+        .filter(|pair| matches!(pair[0], "0" | "1") && pair[1].len() == 40);
+    let merged: Vec<Option<Oid>> = merged
+        .map(|pair| (pair[0] == "1").then(|| Oid::from_str(pair[1]).unwrap()))
+        .collect();
+    assert_eq!(merged.len(), cases);
+    let (mut clean, mut different) = (0, Vec::new());
+    let (repository, mut applier) = (repo.repository(), repo.applier());
+    let id = |name: String| repository.revparse_single(&name).unwrap().id();
+    for (case, theirs) in merged.into_iter().enumerate() {
+        let (onto, change) = (id(format!("ours{case}")), id(format!("theirs{case}")));
+        let outcome = rebase::dry_run(&mut applier, &[change], onto).unwrap();
+        let ours = outcome.steps.first().map(|step| step.tree);
+        if ours != theirs {
+            different.push((case, ours, theirs));
+        }
+        clean += usize::from(ours.is_some());
+    }
+    assert_eq!(different, [], "{clean} of {cases} merge");
+    assert!(clean > cases / 5 && clean < cases * 4 / 5);
+}
+
+/// A generator of numbers that are the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+
+    /// A text with a few runs of lines taken out, put in, replaced, or copied from elsewhere.
+    fn changed(&mut self, base: &[usize], lines: usize) -> Vec<usize> {
+        let mut text = base.to_vec();
+        for _ in 0..1 + self.below(3) {
+            let start = self.below(text.len() + 1);
+            let end = (start + self.below(6)).min(text.len());
+            let end = if self.below(2) == 0 { start } else { end };
+            let new: Vec<usize> = if self.below(3) == 0 {
+                let from = self.below(base.len());
+                base[from..].iter().take(self.below(8)).copied().collect()
+            } else {
+                let count = self.below(5);
+                (0..count).map(|_| self.below(lines + 2)).collect()
+            };
+            text.splice(start..end, new);
+        }
+        text
+    }
+}

@@ -4,19 +4,29 @@
 //! Only the paths that theirs has changed are looked at. When ours lacks one, the file may have
 //! been renamed there, and only then the rest of ours is read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use git2::{MergeFileInput, ObjectType, Oid, merge_file};
 
 use super::files::Edits;
 use super::similar::{Candidate, Renames, is_binary, renames};
 use super::store::Store;
+use super::text;
 use super::tree::{At, Change, FileEntry, Tree};
 use super::{Error, Failure, How, Reason};
 use crate::diff::Mode;
 
 /// Lists the files that ours lacks and those that it has more than the base.
 pub(super) type Differences<'d> = &'d mut dyn FnMut(&mut Store) -> Result<Vec<Change>, Error>;
+
+/// How the lines of a file are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// As in `git am -3` (before git 2.50).
+    Myers,
+    /// As in `git rebase`.
+    Histogram,
+}
 
 /// Merges `changes` into `ours`, which is only read. `differences` gives the changes from the
 /// base to ours, and is asked at most once. With the edits comes whether ours has each of the
@@ -25,13 +35,16 @@ pub(super) fn merge(
     store: &mut Store,
     changes: &[Change],
     ours: &mut Tree,
+    lines: Lines,
     differences: Differences<'_>,
 ) -> Result<(Edits, How), Failure> {
-    let theirs = renames_among(store, changes)?;
+    let theirs = renames_among(store, changes, None)?;
     let targets: BTreeSet<Vec<u8>> = theirs.values().map(|(path, _)| path.clone()).collect();
     let mut merge = Merge {
         store,
+        changes,
         ours,
+        lines,
         differences,
         ours_renames: None,
         edits: Vec::new(),
@@ -60,8 +73,13 @@ pub(super) fn merge(
     }))
 }
 
-/// The renames that a list of changes amounts to.
-fn renames_among(store: &mut Store, changes: &[Change]) -> Result<Renames, Error> {
+/// The renames that a list of changes amounts to; with `asked`, those of other files only as far
+/// as they cost nothing.
+fn renames_among(
+    store: &mut Store,
+    changes: &[Change],
+    asked: Option<&HashSet<&[u8]>>,
+) -> Result<Renames, Error> {
     let list = |side: fn(&Change) -> (Option<FileEntry>, Option<FileEntry>)| -> Vec<Candidate> {
         let sides = changes.iter().map(|change| (change, side(change)));
         sides
@@ -76,13 +94,15 @@ fn renames_among(store: &mut Store, changes: &[Change]) -> Result<Renames, Error
     if gone.is_empty() || new.is_empty() {
         Ok(Renames::new())
     } else {
-        renames(store, &gone, &new)
+        renames(store, &gone, &new, asked)
     }
 }
 
 struct Merge<'m> {
     store: &'m mut Store,
+    changes: &'m [Change],
     ours: &'m mut Tree,
+    lines: Lines,
     differences: Differences<'m>,
     ours_renames: Option<Renames>,
     edits: Edits,
@@ -171,8 +191,10 @@ impl Merge<'_> {
     /// Where ours has put the file that the base has at `path`.
     fn renamed_in_ours(&mut self, path: &[u8]) -> Result<Option<Candidate>, Error> {
         if self.ours_renames.is_none() {
-            let changes = (self.differences)(self.store)?;
-            self.ours_renames = Some(renames_among(self.store, &changes)?);
+            let differences = (self.differences)(self.store)?;
+            let changes = self.changes.iter().filter(|change| change.old.is_some());
+            let asked = changes.map(|change| &change.path[..]).collect();
+            self.ours_renames = Some(renames_among(self.store, &differences, Some(&asked))?);
         }
         Ok(self
             .ours_renames
@@ -226,6 +248,13 @@ impl Merge<'_> {
         ];
         if contents.iter().any(|content| is_binary(content)) {
             return Ok(None);
+        }
+        if self.lines == Lines::Histogram {
+            let [base, our, their] = &contents;
+            let merged = text::merge(base, our, their)?;
+            return merged
+                .map(|merged| self.store.put_near(ObjectType::Blob, ours.id, &merged))
+                .transpose();
         }
         let [base, our, their] = contents.each_ref().map(|content| {
             let mut input = MergeFileInput::new();

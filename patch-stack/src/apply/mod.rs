@@ -7,11 +7,13 @@
 
 mod commit;
 mod files;
+mod histogram;
 mod merge;
 mod outcome;
 mod place;
 mod similar;
 mod store;
+mod text;
 mod three_way;
 mod tree;
 
@@ -19,6 +21,7 @@ use std::collections::HashSet;
 
 use git2::{ObjectType, Oid, Repository};
 
+use self::merge::Lines;
 pub use self::outcome::{How, Outcome, Reason, Step, Stop};
 use self::store::Store;
 use self::tree::{Tree, changes};
@@ -219,13 +222,14 @@ impl Applier {
         };
         let base = commit::read(store, parent)?.tree;
         let theirs = changes(store, base, original.tree)?;
-        let (edits, how) = match merge::merge(store, &theirs, tree, &mut |store| {
-            changes(store, base, before.tree)
-        }) {
-            Ok(merged) => merged,
-            Err(Failure::Patch(reason)) => return Ok(Err(reason)),
-            Err(Failure::Repository(error)) => return Err(error),
-        };
+        let (edits, how) =
+            match merge::merge(store, &theirs, tree, Lines::Histogram, &mut |store| {
+                changes(store, base, before.tree)
+            }) {
+                Ok(merged) => merged,
+                Err(Failure::Patch(reason)) => return Ok(Err(reason)),
+                Err(Failure::Repository(error)) => return Err(error),
+            };
         files::carry_out(store, tree, &edits)?;
         let written = tree.write(store)?;
         if written == before.tree && base != original.tree {

@@ -5,7 +5,9 @@
 //! A merge that follows a rename gives another tree than one that does not, so the measure is
 //! git's, in its units: the pieces of two files, lines or 64 bytes, are compared by hashes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use git2::Oid;
 
 use super::Error;
 use super::store::Store;
@@ -25,16 +27,20 @@ pub(super) type Candidate = (Vec<u8>, FileEntry);
 /// The renames, from path to path with the new file.
 pub(super) type Renames = HashMap<Vec<u8>, Candidate>;
 
-/// Finds what became of the files `gone` among the files `new`.
+/// Finds what became of the files `gone` among the files `new`, both in the order of a tree. With
+/// `asked`, contents are compared for those only: git leaves out what a merge does not need, and
+/// what takes part decides who gets a file that several resemble.
 pub(super) fn renames(
     store: &mut Store,
     gone: &[Candidate],
     new: &[Candidate],
+    asked: Option<&HashSet<&[u8]>>,
 ) -> Result<Renames, Error> {
     let mut search = Search {
         store,
         gone,
         new,
+        asked,
         found: HashMap::new(),
         used: vec![false; new.len()],
         chunks: HashMap::new(),
@@ -53,6 +59,7 @@ struct Search<'s> {
     store: &'s mut Store,
     gone: &'s [Candidate],
     new: &'s [Candidate],
+    asked: Option<&'s HashSet<&'s [u8]>>,
     /// Index of the gone file to that of the new one.
     found: HashMap<usize, usize>,
     used: Vec<bool>,
@@ -61,26 +68,37 @@ struct Search<'s> {
 }
 
 impl Search<'_> {
-    /// Files that are the same; those of the same name before others.
+    /// Files that are the same: each new one takes one of its name, or else the first.
     fn exact(&mut self) -> Result<(), Error> {
-        for same_name in [true, false] {
-            for (gone_at, (path, file)) in self.gone.iter().enumerate() {
-                if self.found.contains_key(&gone_at) || self.is_empty(file)? {
-                    continue;
-                }
-                let mut new = self.new.iter().enumerate();
-                let found = new.find(|(new_at, (other, entry))| {
-                    !self.used[*new_at]
-                        && entry.id == file.id
-                        && is_link(entry) == is_link(file)
-                        && (!same_name || basename(other) == basename(path))
-                });
-                if let Some((new_at, _)) = found {
-                    self.take(gone_at, new_at);
-                }
+        let mut by_content: HashMap<Oid, Vec<usize>> = HashMap::new();
+        for (gone_at, (_, file)) in self.gone.iter().enumerate() {
+            by_content.entry(file.id).or_default().push(gone_at);
+        }
+        for (new_at, (path, file)) in self.new.iter().enumerate() {
+            let Some(same) = by_content.get(&file.id) else {
+                continue;
+            };
+            if self.is_empty(file)? {
+                continue;
+            }
+            let free = || {
+                same.iter().copied().filter(|gone_at| {
+                    !self.found.contains_key(gone_at)
+                        && is_link(&self.gone[*gone_at].1) == is_link(file)
+                })
+            };
+            let named = free().find(|gone_at| basename(&self.gone[*gone_at].0) == basename(path));
+            if let Some(gone_at) = named.or_else(|| free().next()) {
+                self.take(gone_at, new_at);
             }
         }
         Ok(())
+    }
+
+    /// Whether a gone file's content is to be looked for.
+    fn is_asked(&self, gone_at: usize) -> bool {
+        let path = &self.gone[gone_at].0[..];
+        !self.found.contains_key(&gone_at) && self.asked.is_none_or(|asked| asked.contains(path))
     }
 
     /// Files whose name only one gone and one new file have.
@@ -102,6 +120,7 @@ impl Search<'_> {
         let new = by_name(self.new, &|at| !self.used[at]);
         for (name, gone_at) in gone {
             if let (Some(gone_at), Some(Some(new_at))) = (gone_at, new.get(&name))
+                && self.is_asked(gone_at)
                 && self.score(gone_at, *new_at, SCORE_BASENAME)? >= SCORE_BASENAME
             {
                 self.take(gone_at, *new_at);
@@ -113,10 +132,10 @@ impl Search<'_> {
     /// The rest: the best pairs first.
     fn by_content(&mut self) -> Result<(), Error> {
         let mut pairs = Vec::new();
-        for gone_at in (0..self.gone.len())
-            .filter(|at| !self.found.contains_key(at))
-            .collect::<Vec<_>>()
-        {
+        for gone_at in 0..self.gone.len() {
+            if !self.is_asked(gone_at) {
+                continue;
+            }
             for new_at in 0..self.new.len() {
                 if !self.used[new_at] {
                     let score = self.score(gone_at, new_at, SCORE_RENAME)?;

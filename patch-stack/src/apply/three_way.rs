@@ -3,7 +3,7 @@
 //! blobs that it was made from. It is applied to those, and what that changes is merged.
 
 use super::files::{Edits, carry_out, does_not_apply, edits};
-use super::merge::merge;
+use super::merge::{Lines, merge};
 use super::store::Store;
 use super::tree::{Change, FileEntry, Tree};
 use super::{Failure, Reason};
@@ -48,7 +48,7 @@ pub(super) fn three_way(
         .collect();
 
     let whole = tree.write(store)?;
-    let (edits, _) = merge(store, &changes, tree, &mut |store| {
+    let (edits, _) = merge(store, &changes, tree, Lines::Myers, &mut |store| {
         // The base has the patch's files and no other, so all others of the tree are new to it.
         let mut all = Vec::new();
         let mut ours = Tree::read(store, whole)?;

@@ -248,6 +248,13 @@ impl<'a> Checker<'a> {
             Ok(output) => output,
             Err(error) => return Ok(Verdict::Skip(format!("perl cannot be started: {error}"))),
         };
+        if output.status.code().is_none() {
+            // What it has said until then is no verdict, and not to be remembered.
+            return Err(Failure::new(
+                Kind::Interrupted,
+                format!("{}: {}", declared.script, output.status),
+            ));
+        }
         let shown = file.path.display().to_string();
         let text = String::from_utf8_lossy(&output.stdout);
         let findings: Vec<_> = text

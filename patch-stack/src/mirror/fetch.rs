@@ -63,6 +63,8 @@ pub fn fetch(
         match from(mirror, base, source, how, watch) {
             Ok(state) => return Ok((state, true)),
             Err(error) if error.kind == Kind::Unavailable => {
+                // Nothing is known of a source whose program was told to stop.
+                watch.check()?;
                 reasons.push(format!("{}: {}", source.kind.describe(), error.message));
             }
             Err(error) => {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use patch_stack::failure::Kind;
-use xtask_common::failure::{self as common, Interrupted};
+use xtask_common::failure as common;
 use xtask_common::signals;
 
 /// What the tool ends with. `docs/src/branches.md` has the same table.
@@ -76,19 +76,13 @@ pub(crate) fn status_of(kind: Kind) -> Status {
 
 /// Prints `error` for a person and returns the status to end with.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
-    if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
-        eprintln!("stopped");
+    // Whatever it failed at: a program that was told to stop with us fails, and says so.
+    if let Err(interrupted) = signals::check() {
+        eprintln!("stopped; nothing is lost, the next run starts over");
         return interrupted.status();
     }
-    let library = error.downcast_ref::<patch_stack::failure::Failure>();
-    if let Some(failure) = library
-        && failure.kind == Kind::Interrupted
-    {
-        eprintln!("stopped; nothing is lost, the next run starts over");
-        // What the signal was is known to whoever noted it.
-        return signals::check().map_or_else(|signal| signal.status(), |()| 130);
-    }
     eprintln!("error: {error:#}");
+    let library = error.downcast_ref::<patch_stack::failure::Failure>();
     let (hint, status) = if let Some(failure) = library {
         (&failure.hint, status_of(failure.kind))
     } else if let Some(failure) = error.downcast_ref::<Failure>() {

@@ -157,6 +157,7 @@ fn start() -> Result<Status> {
         }
     };
     signals::install()?;
+    signals::pass_on()?;
     let words = match cli.word {
         Word::Branch(words) => words,
         Word::Bench(words) => {

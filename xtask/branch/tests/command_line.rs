@@ -444,6 +444,30 @@ fn a_beginning_that_is_killed_at_any_moment_is_whole_or_not_there() {
 }
 
 #[test]
+fn told_to_stop_it_takes_what_it_runs_along() {
+    let house = House::new();
+    for (signal, status) in [("-TERM", 128 + 15), ("-INT", 128 + 2)] {
+        let child = house.start_with_slow_git(&["fetch"]);
+        let git = house.slow_git();
+        let told = std::process::Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(told.success());
+        let asked = std::time::Instant::now();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert!(said.contains("stopped"), "{said}");
+        assert!(asked.elapsed() < Duration::from_secs(20));
+        assert!(!std::path::Path::new("/proc").join(git).exists());
+    }
+    // No lock is left.
+    house.run(&["fetch"]).ends(0).says("p v1: fetched");
+    house.run(&["apply", "b"]).ends(0);
+}
+
+#[test]
 fn two_runs_at_once_take_turns() {
     let house = House::new();
     let both = [["fetch"], ["fetch"], ["fetch"]].map(|words| house.start(&words));

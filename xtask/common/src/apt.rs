@@ -7,15 +7,14 @@
 //! suites, for a machine that runs another distribution.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::cache::{self, Cache};
+use crate::captured;
 use crate::failure::{Failure, Kind};
-use crate::signals;
 
 /// A package as the archive's signed index describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +120,7 @@ impl Apt {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("starting {program}"))?;
-        Ok(finish(child, || {})?.stdout)
+        Ok(captured::finish(child, || {})?.output)
     }
 
     /// Fetches the package lists. A source that fails is no error here: what is looked for may
@@ -135,9 +134,9 @@ impl Apt {
             .stderr(Stdio::piped())
             .spawn()
             .context("starting apt-get")?;
-        let ended = finish(child, || {})?;
+        let ended = captured::finish(child, || {})?;
         if !ended.success {
-            for line in ended.stderr.lines().take(4) {
+            for line in ended.errors.lines().take(4) {
                 eprintln!("{line}");
             }
         }
@@ -194,13 +193,13 @@ impl Apt {
             .stderr(Stdio::piped())
             .spawn()
             .context("starting apt-helper")?;
-        let ended = finish(child, || {
+        let ended = captured::finish(child, || {
             let have = fs::metadata(&partial).map_or(0, |data| data.len());
             step.detail(format!("{} %", have * 100 / package.size.max(1)));
         })?;
         if !ended.success {
             drop(step);
-            return Err(download_failure(package, &ended.stderr));
+            return Err(download_failure(package, &ended.errors));
         }
         let hash = cache::sha256_of(&partial)?;
         if hash != package.sha256 {
@@ -214,35 +213,6 @@ impl Apt {
         step.done();
         Ok(file)
     }
-}
-
-/// How a program ended, and what it printed on the streams that were piped.
-struct Ended {
-    success: bool,
-    stdout: String,
-    stderr: String,
-}
-
-/// Waits for a program, with something to do meanwhile. A signal to this process ends it early, and is the error.
-fn finish(mut child: Child, meanwhile: impl FnMut()) -> Result<Ended> {
-    // Both at once: a program that fills one pipe while the other is read would stand still.
-    let read = |stream: Option<Box<dyn Read + Send>>| {
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(mut stream) = stream {
-                let _ = stream.read_to_end(&mut bytes);
-            }
-            String::from_utf8_lossy(&bytes).into_owned()
-        })
-    };
-    let stdout = read(child.stdout.take().map(|stream| Box::new(stream) as _));
-    let stderr = read(child.stderr.take().map(|stream| Box::new(stream) as _));
-    let status = signals::wait_meanwhile(&mut child, meanwhile)?;
-    Ok(Ended {
-        success: status.success(),
-        stdout: stdout.join().unwrap_or_default(),
-        stderr: stderr.join().unwrap_or_default(),
-    })
 }
 
 /// The archive has a package no more that an index, older than the archive, still names.

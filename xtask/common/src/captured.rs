@@ -2,7 +2,7 @@
 //! A program that runs without a terminal, and what it printed.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
@@ -13,19 +13,41 @@ use crate::signals;
 pub struct Captured {
     /// Did it end with status 0?
     pub success: bool,
-    /// Its standard output, then its standard error.
-    pub text: String,
+    /// Its status; none if a signal ended it.
+    pub status: Option<i32>,
+    /// Its standard output.
+    pub output: String,
+    /// Its standard error.
+    pub errors: String,
 }
 
-/// Runs a command to its end. A signal to this process ends it early, and is the error.
+impl Captured {
+    /// Its standard output, then its standard error.
+    #[must_use]
+    pub fn text(&self) -> String {
+        [self.output.as_str(), &self.errors].concat()
+    }
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// It can't be started, or a signal to this process has ended it early.
 pub fn run(mut command: Command) -> Result<Captured> {
-    let mut child = command
+    let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("starting {}", command.get_program().display()))?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    finish(child, || {})
+}
+
+/// Waits for a program whose streams may be pipes, with something to do meanwhile.
+///
+/// # Errors
+/// A signal to this process has ended it early.
+pub fn finish(mut child: Child, meanwhile: impl FnMut()) -> Result<Captured> {
     // Both at once: a program that fills one pipe while the other is read would stand still.
     let read = |stream: Option<Box<dyn Read + Send>>| {
         std::thread::spawn(move || {
@@ -36,12 +58,14 @@ pub fn run(mut command: Command) -> Result<Captured> {
             String::from_utf8_lossy(&bytes).into_owned()
         })
     };
-    let stdout = read(stdout.map(|stream| Box::new(stream) as _));
-    let stderr = read(stderr.map(|stream| Box::new(stream) as _));
-    let status = signals::wait(&mut child)?;
+    let output = read(child.stdout.take().map(|stream| Box::new(stream) as _));
+    let errors = read(child.stderr.take().map(|stream| Box::new(stream) as _));
+    let status = signals::wait_meanwhile(&mut child, meanwhile)?;
     Ok(Captured {
         success: status.success(),
-        text: stdout.join().unwrap_or_default() + &stderr.join().unwrap_or_default(),
+        status: status.code(),
+        output: output.join().unwrap_or_default(),
+        errors: errors.join().unwrap_or_default(),
     })
 }
 
@@ -55,6 +79,7 @@ mod tests {
         command.args(["-c", "echo out; echo err >&2; exit 3"]);
         let captured = run(command).unwrap();
         assert!(!captured.success);
-        assert_eq!(captured.text, "out\nerr\n");
+        assert_eq!(captured.status, Some(3));
+        assert_eq!(captured.text(), "out\nerr\n");
     }
 }

@@ -4,6 +4,7 @@
 //! libgit2.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -25,17 +26,15 @@ pub(crate) struct Forward {
 }
 
 impl Forward {
-    /// Runs the other program on the same terminal; its status is ours.
+    /// Becomes the other program: its terminal, its signals and its status are ours.
     pub(crate) fn run(self, word: &str) -> Result<i32> {
         let here = std::env::current_dir().context("finding the current folder")?;
-        // A signal from the terminal reaches the other program by itself.
-        let status = cargo()
+        let error = cargo()
             .args(["run", "--quiet", "--release", "--package", "xtask-branch"])
             .args(["--", word])
             .args(&self.words)
             .env("PARAPET_CALLED_FROM", here)
-            .status()
-            .context("starting cargo")?;
-        Ok(status.code().unwrap_or(1))
+            .exec();
+        Err(error).context("starting cargo")
     }
 }

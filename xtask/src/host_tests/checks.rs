@@ -62,7 +62,7 @@ fn silent(commands: impl IntoIterator<Item = Command>) -> Result<Findings> {
     for command in commands {
         let captured = captured::run(command)?;
         if !captured.success {
-            return Ok(Findings::failed(captured.text.trim_end().to_owned()));
+            return Ok(Findings::failed(captured.text().trim_end().to_owned()));
         }
     }
     Ok(Findings::fine())

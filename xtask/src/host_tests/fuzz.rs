@@ -59,11 +59,12 @@ fn run(name: &str) -> Result<Findings> {
         .arg(format!("-artifact_prefix={}/", found.display()));
     let captured = captured::run(command)?;
     if !captured.success {
-        let end: Vec<_> = captured.text.lines().rev().take(30).collect();
+        let text = captured.text();
+        let end: Vec<_> = text.lines().rev().take(30).collect();
         let end: Vec<_> = end.into_iter().rev().collect();
         return Ok(Findings::failed(end.join("\n")));
     }
-    match runs(&captured.text) {
+    match runs(&captured.text()) {
         Some(runs) if runs >= RUNS => Ok(Findings::passed(1, format!("{runs} inputs"))),
         Some(runs) => Ok(Findings::failed(format!(
             "only {runs} inputs in {SECONDS} seconds"
@@ -83,7 +84,7 @@ fn build() -> Result<PathBuf> {
         .env("RUSTFLAGS", COVERAGE);
     let captured = captured::run(command)?;
     if !captured.success {
-        bail!("{}", captured.text.trim_end());
+        bail!("{}", captured.text().trim_end());
     }
     Ok(target.join(HOST).join("release"))
 }

@@ -3,16 +3,12 @@
 //! a word of the branch tool, which keeps what it has built, so a second run is short.
 #![forbid(unsafe_code)]
 
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
-
-use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::Result;
 use serde_json::Value;
 
 use super::{Findings, HostTest, Totals};
-use crate::signals;
-use crate::workspace::{self, cargo};
+use crate::captured::{self, Captured};
+use crate::workspace::cargo;
 
 /// Status of the branch tool: no source has a base, or a package is missing.
 const UNAVAILABLE: i32 = 5;
@@ -39,7 +35,7 @@ pub(super) const TESTS: &[HostTest] = &[
 /// Fetches what the branch is on, and builds each of its patches.
 fn built(branch: &str) -> Result<Findings> {
     let fetched = tool(&["fetch", branch])?;
-    if fetched.status != 0 {
+    if !fetched.success {
         return Ok(unlucky(&fetched));
     }
     told(&["build", branch, "--each", "--json"], |report| {
@@ -132,21 +128,14 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// How the branch tool ended.
-struct Ended {
-    status: i32,
-    said: String,
-    errors: String,
-}
-
 /// Runs the branch tool and reads the report that it writes, even if it failed.
 fn told(words: &[&str], read: impl Fn(&Value) -> Findings) -> Result<Findings> {
     let ended = tool(words)?;
-    match serde_json::from_str(&ended.said) {
+    match serde_json::from_str(&ended.output) {
         Ok(report) => {
             let mut findings = read(&report);
             // Its word counts, whatever is in the report.
-            if ended.status != 0 && findings.totals.failed == 0 {
+            if !ended.success && findings.totals.failed == 0 {
                 findings.totals.failed = 1;
             }
             Ok(findings)
@@ -156,69 +145,29 @@ fn told(words: &[&str], read: impl Fn(&Value) -> Findings) -> Result<Findings> {
 }
 
 /// What is not to be had here can't be tested here.
-fn unlucky(ended: &Ended) -> Findings {
+fn unlucky(ended: &Captured) -> Findings {
     let reason: Vec<_> = ended
         .errors
         .lines()
         .skip_while(|line| !line.starts_with("error:"))
         .collect();
     let reason = reason.join("\n");
-    if ended.status == UNAVAILABLE {
+    if ended.status == Some(UNAVAILABLE) {
         Findings::skipped(reason)
     } else {
-        Findings::failed(format!("status {}: {reason}", ended.status))
+        let status = ended.status.unwrap_or(-1);
+        Findings::failed(format!("status {status}: {reason}"))
     }
 }
 
-fn tool(words: &[&str]) -> Result<Ended> {
-    let folder = workspace::out()?.join("long").join(words[..2].join("-"));
-    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let (said, errors) = (folder.join("said"), folder.join("errors"));
+fn tool(words: &[&str]) -> Result<Captured> {
+    let mut command = cargo();
     // On Unix `cargo run` becomes the program that it runs, so a signal reaches that.
-    let mut child = cargo()
+    command
         .args(["run", "--quiet", "--release", "--package", "xtask-branch"])
         .args(["--", "branch"])
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(std::fs::File::create(&said)?)
-        .stderr(std::fs::File::create(&errors)?)
-        .spawn()
-        .context("starting cargo")?;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            signals::check()?;
-            break status;
-        }
-        if let Err(stop) = signals::check() {
-            end(&mut child);
-            return Err(stop.into());
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    let read = |path| -> Result<String> {
-        Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
-    };
-    Ok(Ended {
-        status: status.code().unwrap_or(-1),
-        said: read(&said)?,
-        errors: read(&errors)?,
-    })
-}
-
-/// Asks the tool to end, so that it ends what it has started; then makes it.
-fn end(child: &mut Child) {
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    let asked = Instant::now();
-    while asked.elapsed() < Duration::from_secs(10) {
-        if !matches!(child.try_wait(), Ok(None)) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
+        .args(words);
+    captured::run(command)
 }
 
 #[cfg(test)]
@@ -271,9 +220,10 @@ mod tests {
 
     #[test]
     fn what_is_not_to_be_had_is_skipped() {
-        let ended = |status| Ended {
-            status,
-            said: String::new(),
+        let ended = |status| Captured {
+            success: false,
+            status: Some(status),
+            output: String::new(),
             errors: "fetching\nerror: no source\nhint: x\n".to_owned(),
         };
         assert_eq!(unlucky(&ended(5)).totals.skipped, 1);

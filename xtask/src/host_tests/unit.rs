@@ -17,11 +17,11 @@ pub(super) const TESTS: &[HostTest] = &[HostTest {
 
 /// What a run of test binaries says of itself.
 pub(super) fn findings(captured: &Captured) -> Findings {
-    let mut totals = count(&captured.text);
+    let mut totals = count(&captured.text());
     if captured.success {
         let mut detail = format!("{} passed", totals.passed);
         // What is left out says why.
-        for line in captured.text.lines() {
+        for line in captured.text().lines() {
             if line.starts_with("test ") && line.contains(" ... ignored") {
                 detail.push('\n');
                 detail.push_str(line);
@@ -33,7 +33,7 @@ pub(super) fn findings(captured: &Captured) -> Findings {
     totals.failed = totals.failed.max(1);
     Findings {
         totals,
-        detail: failures(&captured.text),
+        detail: failures(&captured.text()),
     }
 }
 
@@ -96,7 +96,9 @@ mod tests {
     fn what_is_left_out_says_why() {
         let findings = findings(&Captured {
             success: true,
-            text: "test a ... ok\ntest b ... ignored, too slow\ntest result: ok. 1 passed; 0 failed; 1 ignored; 0 measured\n"
+            status: None,
+            errors: String::new(),
+            output: "test a ... ok\ntest b ... ignored, too slow\ntest result: ok. 1 passed; 0 failed; 1 ignored; 0 measured\n"
                 .to_owned(),
         });
         assert_eq!((findings.totals.passed, findings.totals.skipped), (1, 1));
@@ -107,7 +109,9 @@ mod tests {
     fn what_does_not_build_is_a_failure() {
         let findings = findings(&Captured {
             success: false,
-            text: "error: could not compile".to_owned(),
+            status: None,
+            errors: String::new(),
+            output: "error: could not compile".to_owned(),
         });
         assert_eq!(findings.totals.failed, 1);
         assert_eq!(findings.detail, "error: could not compile");

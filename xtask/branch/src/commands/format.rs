@@ -14,6 +14,7 @@ use patch_stack::tools::Tools;
 
 use crate::failure::{Failure, Status};
 use crate::house::{House, Place, Shown};
+use crate::signals;
 
 pub(crate) const ABOUT: &str = "Write a branch's own series as mails; nothing is ever sent";
 pub(crate) const LONG_ABOUT: &str = "\
@@ -235,6 +236,7 @@ fn maintainers(
         .args(patches.iter().map(|file| &file.path))
         .stdin(Stdio::null())
         .output();
+    signals::check()?;
     let found = match output {
         Ok(output) if output.status.success() => output.stdout,
         _ => {

@@ -183,6 +183,42 @@ impl House {
             .unwrap()
     }
 
+    /// The same with a git that stands still when it is to fetch.
+    pub(crate) fn start_with_slow_git(&self, words: &[&str]) -> Child {
+        let folder = self.path().join("slow");
+        let note = folder.join("process");
+        let _ = std::fs::remove_file(&note);
+        let git = folder.join("git");
+        let path = std::env::var("PATH").unwrap();
+        write(
+            &git,
+            &format!(
+                "#!/bin/sh\nfor word; do if [ \"$word\" = fetch ]; then echo $$ > {0}.new; \
+                 mv {0}.new {0}; exec sleep 1000; fi; done\nPATH={path} exec git \"$@\"\n",
+                note.display()
+            ),
+        );
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&git, executable).unwrap();
+        self.command(words)
+            .env("PATH", format!("{}:{path}", folder.display()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// The process that stands still.
+    pub(crate) fn slow_git(&self) -> String {
+        let note = self.path().join("slow/process");
+        let started = std::time::Instant::now();
+        while !note.exists() {
+            assert!(started.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::fs::read_to_string(note).unwrap().trim().to_owned()
+    }
+
     pub(crate) fn kill_after(&self, words: &[&str], time: Duration) {
         let mut child = self.start(words);
         std::thread::sleep(time);

@@ -5,6 +5,7 @@
 
 pub(crate) mod clock;
 mod figure;
+pub(crate) mod qemu;
 pub(crate) mod svsm;
 
 pub(crate) use self::figure::Figure;

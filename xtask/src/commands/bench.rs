@@ -12,7 +12,7 @@ use crate::commands::branch::Forward;
 use crate::failure::Status;
 use crate::guest::{initramfs, kernel};
 use crate::machine_tests::Context;
-use crate::measures::{Figure, clock, svsm};
+use crate::measures::{Figure, clock, qemu, svsm};
 use crate::qemu::Qemu;
 use crate::run_folder::RunFolder;
 use crate::setup;
@@ -36,6 +36,7 @@ Examples:
   cargo xtask bench
   cargo xtask bench --json > bench.json
   cargo xtask bench branch               the downstream branches, beside git
+  cargo xtask bench qemu ./qemu-system-x86_64    another QEMU beside the usual one
   cargo xtask bench --quick              leaves out what is measured with a clock";
 
 /// Measures.
@@ -60,14 +61,22 @@ pub(crate) enum What {
     /// Measure what the downstream branches cost, beside git
     #[command(disable_help_flag = true)]
     Branch(Forward),
+
+    /// Measure what the emulator costs on other QEMUs, beside the usual one
+    #[command(long_about = qemu::LONG_ABOUT, after_help = qemu::EXAMPLES)]
+    Qemu(qemu::Others),
 }
 
 impl Bench {
     /// Measures; returns the status to end with.
     pub(crate) fn run(self) -> Result<i32> {
-        if let Some(What::Branch(mut words)) = self.what {
-            words.words.insert(0, "branch".into());
-            return words.run("bench");
+        match self.what {
+            Some(What::Branch(mut words)) => {
+                words.words.insert(0, "branch".into());
+                return words.run("bench");
+            }
+            Some(What::Qemu(others)) => return others.run(),
+            None => {}
         }
         setup::ensure(false)?;
         let cache = Cache::open()?;

@@ -280,7 +280,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    fn read(console: &str, ended: Ended) -> Result<Self> {
+    /// Reads what it wrote on its console.
+    ///
+    /// # Errors
+    /// It gave up, or did not come to its end.
+    pub(crate) fn read(console: &str, ended: Ended) -> Result<Self> {
         let mut report = Self {
             checks: Vec::new(),
             notes: Vec::new(),

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-pub(crate) use self::context::{Context, Guest, Report};
+pub(crate) use self::context::{Buffer, Context, Guest, Report};
 
 /// How a test ended that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]

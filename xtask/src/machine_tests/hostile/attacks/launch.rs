@@ -84,6 +84,7 @@ pub(in super::super) const ANSWERS: &[Attack] = &[
         "psc vmpl=0 op=private nth=1: fail code=0x100",
         HOST,
     ),
+    lives("lists worked on bit by bit", "seed 3\npsc: pause", ALL_WELL),
     stops(
         "a list that is never worked on",
         "psc vmpl=0 op=private: unmoved",

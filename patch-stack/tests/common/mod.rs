@@ -45,7 +45,15 @@ impl Repo {
             .join("objects");
         let alternates = repo.path().join(".git/objects/info/alternates");
         std::fs::write(alternates, format!("{}\n", objects.display())).unwrap();
-        repo.git(&["config", "gc.auto", "0"]);
+        // Nothing here has to outlive a power cut.
+        for (name, value) in [
+            ("gc.auto", "0"),
+            ("core.fsync", "none"),
+            ("index.skipHash", "true"),
+            ("index.version", "4"),
+        ] {
+            repo.git(&["config", name, value]);
+        }
         repo
     }
 

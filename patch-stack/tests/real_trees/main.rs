@@ -21,7 +21,10 @@ use std::time::Instant;
 use common::{Repo, parse};
 use git2::Oid;
 use material::{Part, Selection, commits};
-use skipping::{Counts, Series, am_or_skip, apply_or_skip, git_rebase_or_skip, rebase_or_skip};
+use patch_stack::apply::{How, Step};
+use skipping::{
+    Counts, Series, am_or_skip, apply_or_skip, git_rebase_or_skip, merge_in_git, rebase_or_skip,
+};
 
 struct Releases {
     repo: Repo,
@@ -88,29 +91,50 @@ impl Releases {
         let (ours, counts) = apply_or_skip(&mut applier, onto, &series.patches);
         let took = start.elapsed();
         let (theirs, skipped) = am_or_skip(&self.repo, onto, series);
-        println!("{what}: {counts:?} in {took:.1?}; git am skipped {skipped}");
+        println!(
+            "{what}: {counts:?} in {took:.1?}; git am skipped {skipped}, in {:.1?}",
+            start.elapsed() - took
+        );
         self.compare(&mut applier, onto, ours, theirs);
         assert_eq!(counts.skipped, skipped);
         counts
     }
 
-    /// Rebases a series to `onto` with both. In a rebase git finds out what lines have changed
-    /// with another algorithm than in `git am -3` (git-rebase(1), `diff-algorithm`). The engine
-    /// has one for both, so git is told to take that; how its own choice comes out is shown.
+    /// Rebases a series to `onto` with both.
     fn rebase(&self, what: &str, series: &Series, onto: Oid) -> Counts {
         let start = Instant::now();
         let mut applier = self.repo.applier();
-        let (ours, counts) = rebase_or_skip(&mut applier, &series.commits, onto);
+        let (ours, counts, stopped) = rebase_or_skip(&mut applier, &series.commits, onto);
         let took = start.elapsed();
-        let (theirs, skipped) =
-            git_rebase_or_skip(&self.repo, series, onto, &["-Xdiff-algorithm=myers"]);
-        println!("{what}: {counts:?} in {took:.1?}; git rebase skipped {skipped}");
+        applier.keep(ours).unwrap();
+        let start = Instant::now();
+        let (theirs, skipped) = git_rebase_or_skip(&self.repo, series, onto, &stopped);
+        let merged = merge_in_git(&self.repo, &stopped);
+        println!(
+            "{what}: {counts:?} in {took:.1?}; of those git rebase stops at {skipped}, \
+             and of the skipped it merges {merged}, in {:.1?}",
+            start.elapsed()
+        );
         self.compare(&mut applier, onto, ours, theirs);
-        assert_eq!(counts.skipped, skipped);
-        let (tip, skipped) = git_rebase_or_skip(&self.repo, series, onto, &[]);
-        let same = if tip == ours { "the same" } else { "another" };
-        println!("{what}, by git's own algorithm: {same} tip, skipped {skipped}");
+        assert_eq!((skipped, merged), (0, 0));
+        self.export(what, onto, ours);
         counts
+    }
+
+    /// Makes patches of the commits from `base` to `tip`, and of the patches commits again.
+    fn export(&self, what: &str, base: Oid, tip: Oid) {
+        let start = Instant::now();
+        let files = self.repo.format_patch(&format!("{base}..{tip}"), &[]);
+        let patches: Vec<_> = files.iter().map(|file| parse(file)).collect();
+        let outcome = self.repo.applier().series(base, &patches).unwrap();
+        let exact = |step: &Step| step.how == How::Exact;
+        assert!(outcome.stopped.is_none() && outcome.steps.iter().all(exact));
+        assert_eq!(outcome.steps.last().map_or(base, |step| step.commit), tip);
+        println!(
+            "{what}: {} patches made of the commits give the same commits, in {:.1?}",
+            files.len(),
+            start.elapsed()
+        );
     }
 
     /// Panics with the first commit that differs.

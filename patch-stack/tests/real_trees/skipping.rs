@@ -53,16 +53,29 @@ pub(crate) fn apply_or_skip(applier: &mut Applier, base: Oid, patches: &[Patch])
     (at, counts)
 }
 
+/// A commit that stopped, and where it should have gone.
+pub(crate) struct Stopped {
+    pub(crate) commit: Oid,
+    pub(crate) onto: Oid,
+}
+
 /// Rebases commits one by one and skips those that stop.
-pub(crate) fn rebase_or_skip(applier: &mut Applier, commits: &[Oid], onto: Oid) -> (Oid, Counts) {
-    let mut counts = Counts::default();
+pub(crate) fn rebase_or_skip(
+    applier: &mut Applier,
+    commits: &[Oid],
+    onto: Oid,
+) -> (Oid, Counts, Vec<Stopped>) {
+    let (mut counts, mut stopped) = (Counts::default(), Vec::new());
     let mut at = onto;
-    for commit in commits {
-        let outcome = rebase::dry_run(applier, &[*commit], at).unwrap();
+    for &commit in commits {
+        let outcome = rebase::dry_run(applier, &[commit], at).unwrap();
         counts.add(&outcome);
-        at = outcome.steps.first().map_or(at, |step| step.commit);
+        match outcome.steps.first() {
+            Some(step) => at = step.commit,
+            None => stopped.push(Stopped { commit, onto: at }),
+        }
     }
-    (at, counts)
+    (at, counts, stopped)
 }
 
 /// `git am -3`, with `--skip` where it stops. Returns the tip and how often it was skipped.
@@ -80,25 +93,62 @@ pub(crate) fn am_or_skip(repo: &Repo, base: Oid, series: &Series) -> (Oid, usize
     skip_to_the_end(repo, repo.command(&arguments).output().unwrap(), "am")
 }
 
-/// `git rebase --onto`, with `--skip` where it stops, and with more options.
+/// `git rebase --onto` of those commits that did not stop here, with `--skip` where it stops.
+/// Returns the tip and how often it was skipped. (All commits at once would take a call of git for
+/// each that stops, and half an hour; whether those stop in git too, [`merge_in_git`] tells.)
 pub(crate) fn git_rebase_or_skip(
     repo: &Repo,
     series: &Series,
     onto: Oid,
-    options: &[&str],
+    stopped: &[Stopped],
 ) -> (Oid, usize) {
-    repo.check_out_sparse(*series.commits.last().unwrap(), &series.patches);
-    let (onto, base) = (onto.to_string(), series.base.to_string());
-    let fixed = [
+    repo.check_out_sparse(onto, &series.patches);
+    repo.git(&["checkout", "-q", "--detach", &series.base.to_string()]);
+    let picks = series
+        .commits
+        .iter()
+        .filter(|commit| !stopped.iter().any(|stopped| stopped.commit == **commit))
+        .map(|commit| format!("pick {commit}\n"));
+    let list = repo.path().join(".git/picks");
+    std::fs::write(&list, picks.collect::<String>()).unwrap();
+    let editor = format!("sequence.editor=cp {}", list.display());
+    let arguments = [
+        "-c",
+        &editor,
         "rebase",
         "-q",
+        "-i",
+        "--empty=drop",
         "--committer-date-is-author-date",
         "--onto",
-        &onto,
-        &base,
+        &onto.to_string(),
+        &series.base.to_string(),
+        &series.commits.last().unwrap().to_string(),
     ];
-    let arguments: Vec<&str> = fixed.into_iter().chain(options.iter().copied()).collect();
-    skip_to_the_end(repo, repo.command(&arguments).output().unwrap(), "rebase")
+    let output = repo.command(&arguments).output().unwrap();
+    skip_to_the_end(repo, output, "rebase")
+}
+
+/// How many commits that stopped here git merges (git-merge-tree(1): the merge of git rebase,
+/// without a worktree; since git 2.40 with a base of one's choice).
+pub(crate) fn merge_in_git(repo: &Repo, stopped: &[Stopped]) -> usize {
+    let merges: String = stopped
+        .iter()
+        .map(|Stopped { commit, onto }| {
+            let base = repo.id(&format!("{commit}^"));
+            format!("{base} -- {onto} {commit}\n")
+        })
+        .collect();
+    let arguments = ["merge-tree", "--write-tree", "--no-messages", "--stdin"];
+    let printed = repo.git_with(&arguments, merges.as_bytes());
+    let fields: Vec<&[u8]> = printed.split(|byte| *byte == 0).collect();
+    let results: Vec<&[u8]> = fields
+        .windows(2)
+        .filter(|pair| matches!(pair[0], b"0" | b"1") && pair[1].len() == 40)
+        .map(|pair| pair[0])
+        .collect();
+    assert_eq!(results.len(), stopped.len());
+    results.into_iter().filter(|clean| *clean == b"1").count()
 }
 
 fn skip_to_the_end(repo: &Repo, mut output: Output, command: &str) -> (Oid, usize) {

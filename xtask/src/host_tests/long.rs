@@ -6,7 +6,8 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{Findings, HostTest, Totals};
+use super::{Findings, HostTest, Totals, unit};
+use crate::cache::Cache;
 use crate::captured::{self, Captured};
 use crate::workspace::cargo;
 
@@ -23,6 +24,18 @@ pub(super) const TESTS: &[HostTest] = &[
         run: || told(&["boot", "planes", "--json"], booted),
     },
     HostTest {
+        name: "long::each::planes_6_18",
+        run: || built("planes-6.18"),
+    },
+    HostTest {
+        name: "long::boot::planes_6_18",
+        run: || told(&["boot", "planes-6.18", "--json"], booted),
+    },
+    HostTest {
+        name: "long::each::tdx_partitioning",
+        run: || built("tdx-partitioning"),
+    },
+    HostTest {
         name: "long::side_by_side::planes",
         run: || told(&["boot", "planes", "--long", "--json"], compared),
     },
@@ -30,7 +43,36 @@ pub(super) const TESTS: &[HostTest] = &[
         name: "long::each::tcg_svm",
         run: || built("tcg-svm"),
     },
+    HostTest {
+        name: "long::real_trees::linux",
+        run: || real_trees("linux", ["v6.12.90", "v6.12.96", "v6.18.15"]),
+    },
 ];
+
+/// The engine beside git, on patches made of what differs between three releases of `project`: a
+/// base, the next one, and a further one.
+fn real_trees(project: &str, releases: [&str; 3]) -> Result<Findings> {
+    let mut words = vec!["fetch"];
+    words.extend(releases.iter().flat_map(|release| ["--base", release]));
+    let fetched = tool(&words)?;
+    if !fetched.success {
+        return Ok(unlucky(&fetched));
+    }
+    let mirror = Cache::place()?.join(format!("branches/mirror/{project}.git"));
+    let mut command = cargo();
+    command
+        .args(["test", "--quiet", "--release", "--package", "patch-stack"])
+        .args(["--test", "real_trees", "--"])
+        .args(["--ignored", "--nocapture", "--test-threads=1"])
+        .env("PATCH_STACK_REPOSITORY", mirror)
+        .env(
+            "PATCH_STACK_RELEASES",
+            releases
+                .map(|release| format!("refs/bases/{release}"))
+                .join(","),
+        );
+    Ok(unit::findings(&captured::run(command)?))
+}
 
 /// Fetches what the branch is on, and builds each of its patches.
 fn built(branch: &str) -> Result<Findings> {

@@ -16,6 +16,8 @@ pub(crate) struct Pair {
     pub(crate) base: Verdict,
     /// On the branch.
     pub(crate) tip: Verdict,
+    /// Why the first run on the branch was worse, where a second one decided.
+    pub(crate) first: Option<String>,
 }
 
 impl Pair {
@@ -34,8 +36,39 @@ impl Pair {
             "test": self.name,
             "base": { "verdict": self.base.word(), "reason": self.base.reason() },
             "tip": { "verdict": self.tip.word(), "reason": self.tip.reason() },
+            "first_run": self.first,
             "worse": self.worse(),
         })
+    }
+
+    /// What there is to say of the branch's verdict, in a line.
+    pub(crate) fn told(&self) -> String {
+        let line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+        match &self.first {
+            Some(first) => format!("{} (first run: {})", line(self.tip.reason()), line(first))
+                .trim_start()
+                .to_owned(),
+            None => line(self.tip.reason()),
+        }
+    }
+}
+
+/// Which are worse than before?
+pub(crate) fn worse(pairs: &[Pair]) -> Vec<String> {
+    pairs
+        .iter()
+        .filter(|pair| pair.worse())
+        .map(|pair| pair.name.clone())
+        .collect()
+}
+
+/// Has a second run decide about those that were worse.
+pub(crate) fn second_run(pairs: &mut [Pair], second: &[Done]) {
+    for pair in pairs.iter_mut().filter(|pair| pair.worse()) {
+        if let Some(done) = second.iter().find(|done| done.name == pair.name) {
+            let first = std::mem::replace(&mut pair.tip, done.verdict.clone());
+            pair.first = Some(first.reason().to_owned());
+        }
     }
 }
 
@@ -53,6 +86,7 @@ pub(crate) fn pairs(names: &[String], base: &[Done], tip: &[Done]) -> Vec<Pair> 
             name: name.clone(),
             base: find(base, name),
             tip: find(tip, name),
+            first: None,
         })
         .collect()
 }
@@ -113,16 +147,22 @@ mod tests {
             done("better", Verdict::Pass),
             done("vmx", skip()),
         ];
-        let pairs = pairs(&names, &base, &tip);
-        let worse: Vec<_> = pairs.iter().filter(|pair| pair.worse()).collect();
-        assert_eq!(
-            worse
-                .iter()
-                .map(|pair| pair.name.as_str())
-                .collect::<Vec<_>>(),
-            ["worse", "skipped", "lost"]
-        );
+        let mut pairs = pairs(&names, &base, &tip);
+        assert_eq!(worse(&pairs), ["worse", "skipped", "lost"]);
         assert!(pairs[3].differs() && !pairs[5].differs());
+        // The second run decides, and the first is told.
+        second_run(
+            &mut pairs,
+            &[
+                done("worse", fail()),
+                done("skipped", Verdict::Pass),
+                done("better", fail()),
+            ],
+        );
+        assert_eq!(worse(&pairs), ["worse", "lost"]);
+        assert_eq!(pairs[2].told(), "(first run: no VMX)");
+        assert_eq!(pairs[1].told(), "status 254 (first run: status 254)");
+        assert_eq!(pairs[3].tip, Verdict::Pass);
     }
 
     #[test]

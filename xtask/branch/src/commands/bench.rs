@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask bench branch`: what the engine costs, beside git, held against its limits.
 
+mod trial;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -11,6 +14,7 @@ use patch_stack::mirror::Mirror;
 use patch_stack::watch::Watch as _;
 use serde_json::{Value, json};
 
+use self::trial::Trial;
 use crate::failure::{Failure, Status};
 use crate::house::{House, Shown};
 
@@ -36,10 +40,13 @@ pub(crate) struct Bench {
         long,
         value_name = "BASE,NEXT,FURTHER",
         value_delimiter = ',',
-        num_args = 3,
         default_value = "v6.12.90,v6.12.96,v6.18.15"
     )]
     releases: Vec<String>,
+
+    /// These parts only [default: all]
+    #[arg(long = "part", value_name = "PART", value_enum)]
+    parts: Vec<Part>,
 
     /// A release tarball, whose import is measured beside `git add -A && git commit`
     #[arg(long, value_name = "FILE")]
@@ -48,6 +55,21 @@ pub(crate) struct Bench {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Apply and rebase, beside git
+    Engine,
+    /// `branch status`
+    Status,
+    /// `branch verify`
+    Verify,
+    /// `branch check` after one patch has changed
+    Check,
+    /// Nothing but what --import asks for
+    Import,
 }
 
 /// One figure and its limit.
@@ -61,24 +83,36 @@ struct Figure {
 
 impl Bench {
     pub(crate) fn run(self, house: &House) -> Result<Status> {
+        let wanted = |part| self.parts.is_empty() || self.parts.contains(&part);
         let mirror = house.mirror("linux")?;
-        for name in &self.releases {
-            mirror.base(name)?;
-        }
+        let [base, _, further] = &self.releases[..] else {
+            return Err(Failure::usage("--releases wants three names").into());
+        };
         let watch = Shown::default();
         let mut figures = Vec::new();
-        watch.step("measuring the engine beside git");
-        figures.extend(engine(&mirror, &self.releases)?);
-        watch.done();
-        watch.step("measuring status and verify");
-        figures.push(status(house)?);
-        figures.push(verify(
-            house,
-            &mirror,
-            &self.releases[0],
-            &self.releases[2],
-        )?);
-        watch.done();
+        if wanted(Part::Engine) {
+            for name in &self.releases {
+                mirror.base(name)?;
+            }
+            watch.step("measuring the engine beside git");
+            figures.extend(engine(&mirror, &self.releases)?);
+            watch.done();
+        }
+        if wanted(Part::Status) {
+            watch.step("measuring status");
+            figures.push(status(house)?);
+            watch.done();
+        }
+        if wanted(Part::Verify) {
+            watch.step("measuring verify");
+            figures.push(verify(&Trial::new(house, &mirror, base, further, 200)?)?);
+            watch.done();
+        }
+        if wanted(Part::Check) {
+            watch.step("measuring checks");
+            figures.extend(check(&Trial::new(house, &mirror, base, further, 20)?)?);
+            watch.done();
+        }
         if let Some(file) = &self.import {
             watch.step("measuring an import");
             figures.extend(import(&std::path::absolute(file)?)?);
@@ -235,108 +269,68 @@ fn status(house: &House) -> Result<Figure> {
     })
 }
 
-/// `branch verify` of a branch of 200 patches, each of which changes one file as the further
-/// release did.
-fn verify(house: &House, mirror: &Mirror, base: &str, further: &str) -> Result<Figure> {
-    const PATCHES: usize = 200;
-    let folder = house.root.join(format!("bench-{}", std::process::id()));
-    let measured = (|| {
-        let series = folder.join("patches/s");
-        std::fs::create_dir_all(&series)?;
-        let start = mirror.base(base)?.start.to_string();
-        let end = mirror.base(further)?.imported.to_string();
-        let git = mirror.git();
-        let list = git.output(&[
-            "diff-tree",
-            "-r",
-            "-z",
-            "--no-renames",
-            "--diff-filter=M",
-            &start,
-            &end,
-        ])?;
-        let fields: Vec<_> = list
-            .split(|&byte| byte == 0)
-            .map(|field| String::from_utf8_lossy(field).into_owned())
-            .collect();
-        // ":MODE MODE BLOB BLOB M", then the path.
-        let mut stream = String::new();
-        let mut made = 0;
-        let step = (fields.len() / 2 / PATCHES).max(1);
-        for entry in fields.chunks(2).step_by(step).take(PATCHES) {
-            let [head, path] = entry else { continue };
-            let words: Vec<_> = head.trim_start_matches(':').split(' ').collect();
-            let [mode, _, _, blob, _] = words.as_slice() else {
-                continue;
-            };
-            if path.contains(['"', ' ', '\n']) || *mode == "120000" {
-                continue;
-            }
-            made += 1;
-            let message = format!("{path}: as it is later\n\nFor a measurement.\n");
-            stream.push_str(&format!(
-                "commit refs/bench/verify\ncommitter B <b@bench.invalid> {} +0000\ndata {}\n{message}",
-                1_700_000_000 + made,
-                message.len()
-            ));
-            if made == 1 {
-                stream.push_str(&format!("from {start}\n"));
-            }
-            stream.push_str(&format!("M {mode} {blob} {path}\n\n"));
-        }
-        git.feed(&["fast-import", "--quiet", "--force"], stream.as_bytes())?;
-        let written = git.text(&[
-            "format-patch",
-            "--zero-commit",
-            "--no-signature",
-            "-N",
-            "--full-index",
-            "--binary",
-            "-o",
-            &series.display().to_string(),
-            &format!("{start}..refs/bench/verify"),
-        ])?;
-        git.output(&["update-ref", "-d", "refs/bench/verify"])?;
-        let names: Vec<_> = written
-            .lines()
-            .filter_map(|line| Path::new(line).file_name()?.to_str())
-            .collect();
-        std::fs::write(series.join("series"), names.join("\n") + "\n")?;
-        std::fs::write(
-            folder.join("branches.toml"),
-            format!(
-                "schema = 1\n[project.linux]\npatches = \"patches\"\nlicence = \"GPL-2.0-only\"\n\
-                 [project.linux.base.\"{base}\"]\nsource = [{{ tar = \"none\" }}]\n\
-                 [project.linux.series.s]\ndescription = \"s\"\n[branch.bench]\n\
-                 description = \"b\"\n[branch.bench.linux]\nbase = \"{base}\"\nseries = [\"s\"]\n"
-            ),
-        )?;
-        if !this_program(&folder, &["lock"]).status()?.success() {
-            bail!("the branch of the measurement can't be locked");
-        }
-        let before = children()?;
-        let status = this_program(&folder, &["verify"]).status()?;
-        if !status.success() {
-            bail!("the branch of the measurement does not verify");
-        }
-        Ok((names.len(), children()? - before))
-    })();
-    let _ = std::fs::remove_dir_all(&folder);
-    let (count, seconds) = measured?;
-    if count < PATCHES * 9 / 10 {
-        return Err(Failure::new(
-            Status::Failed,
-            format!("{base} and {further} differ in too few files: {count}"),
-        )
-        .into());
+/// `branch verify` of a branch of 200 patches.
+fn verify(trial: &Trial) -> Result<Figure> {
+    let before = children()?;
+    if !trial.run(&["verify"]).status()?.success() {
+        bail!("the branch of the measurement does not verify");
     }
     Ok(Figure {
-        what: format!("verify, offline, {count} patches"),
-        value: seconds,
+        what: format!("verify, offline, {} patches", trial.patches.len()),
+        value: children()? - before,
         unit: "CPU s",
         limit: 3.0,
         beside: String::new(),
     })
+}
+
+/// `branch check` after one patch has changed: how many patches are asked about anew, and what
+/// that costs beside asking about all.
+fn check(trial: &Trial) -> Result<Vec<Figure>> {
+    const WORDS: &str = "checkpatch,roundtrip";
+    let run = || -> Result<(usize, f64)> {
+        let before = children()?;
+        let output = trial
+            .run(&["check", "bench", WORDS, "--json"])
+            .stdout(Stdio::piped())
+            .output()?;
+        let verdicts: Value = serde_json::from_slice(&output.stdout)
+            .context("the report of the branch of the measurement")?;
+        let mut asked = BTreeSet::new();
+        for verdict in verdicts.as_array().context("verdicts")? {
+            if verdict["verdict"] == "SKIPPED" {
+                bail!("{}: {}", verdict["check"], verdict["text"]);
+            }
+            if verdict["cached"] == false {
+                asked.insert(verdict["patch"].as_str().unwrap_or_default().to_owned());
+            }
+        }
+        Ok((asked.len(), children()? - before))
+    };
+    let all = trial.patches.len();
+    let (asked, whole) = run()?;
+    if asked != all {
+        bail!("{asked} of {all} patches were checked at first");
+    }
+    trial.change(all / 2)?;
+    let (asked, one) = run()?;
+    Ok(vec![
+        Figure {
+            what: format!("checkpatch and round trip, one of {all} patches changed: checked"),
+            value: asked as f64,
+            unit: "patches",
+            limit: 1.0,
+            beside: String::new(),
+        },
+        Figure {
+            what: "the same: cost".to_owned(),
+            value: one,
+            unit: "CPU s",
+            // One patch's part, and as much again as looking at all files may take.
+            limit: whole / all as f64 + 0.5,
+            beside: format!("all of them {whole:.2} s"),
+        },
+    ])
 }
 
 /// An import of `file` beside unpacking it and `git add -A && git commit`.

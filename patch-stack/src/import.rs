@@ -23,8 +23,9 @@ pub struct Mailed {
 /// Reads a mailbox, or a folder of mails.
 ///
 /// # Errors
-/// A file that can't be read, a mail that is neither patch nor cover letter, a patch that is
-/// missing or there twice.
+/// A file that can't be read, a mail that is neither patch nor cover letter nor an answer. What is
+/// not one whole series is refused: a patch that is missing or there twice, one of another version,
+/// one without a number among others that have one.
 pub fn read(path: &Path, options: &mail::Options) -> Result<Mailed> {
     let mut boxes = Vec::new();
     if path.is_dir() {
@@ -51,105 +52,190 @@ pub fn read(path: &Path, options: &mail::Options) -> Result<Mailed> {
     sort(&mails, options)
 }
 
-/// A mail with its place in the series.
+/// What a mail is to a series.
+enum Role {
+    Cover,
+    Patch(Patch),
+    /// An answer, or somebody's thanks.
+    Talk,
+}
+
+/// A mail that counts, as the series has it.
 struct Placed<'m> {
-    number: Option<(u32, u32)>,
     subject: String,
+    message_id: Option<String>,
+    place: Option<Place>,
     bytes: &'m [u8],
 }
 
+/// What the tags in front of a subject say: `[RFC] [PATCH v2 3/7]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    version: u32,
+    total: u32,
+    number: u32,
+}
+
 fn sort(mails: &[&[u8]], options: &mail::Options) -> Result<Mailed> {
-    let mut cover = None;
-    let mut placed = Vec::new();
-    let mut message_id = None;
-    let mut title = String::new();
+    let mut cover: Option<Placed<'_>> = None;
+    let mut patches = Vec::new();
     for &bytes in mails {
         let subject = mail::header(bytes, "Subject").unwrap_or_default();
-        let id =
-            mail::header(bytes, "Message-ID").map(|id| id.trim_matches(['<', '>', ' ']).to_owned());
-        let number = numbers(&subject);
-        let is_patch = contains(bytes, b"\ndiff --git ") || contains(bytes, b"\n--- ");
-        if subject.to_ascii_lowercase().starts_with("re:") {
-            continue;
-        }
-        if matches!(number, Some((0, _))) || (!is_patch && cover.is_none() && placed.is_empty()) {
-            message_id = id;
-            title = bare(&subject);
-            cover = Some(bytes.to_vec());
-            continue;
-        }
-        let patch = Patch::parse(bytes, options).map_err(|error| {
-            Failure::failed(format!("the mail \"{subject}\" can't be read: {error}"))
-        })?;
-        if mail::loses_line_ends(bytes, options) {
-            return Err(mail::line_ends_lost(&format!("the mail \"{subject}\"")));
-        }
-        if title.is_empty() {
-            title = patch.subject.clone();
-        }
-        message_id = message_id.or(id);
-        placed.push(Placed {
-            number,
-            subject: patch.subject,
+        let place = place(&subject);
+        let role = role(bytes, &subject, patches.is_empty(), options)?;
+        let mut placed = Placed {
+            subject: bare(&subject),
+            message_id: mail::header(bytes, "Message-ID")
+                .map(|id| id.trim_matches(['<', '>', ' ']).to_owned()),
+            place,
             bytes,
-        });
+        };
+        match role {
+            Role::Talk => {}
+            Role::Patch(patch) => {
+                if mail::loses_line_ends(bytes, options) {
+                    return Err(mail::line_ends_lost(&format!("the mail \"{subject}\"")));
+                }
+                placed.subject = patch.subject;
+                patches.push(placed);
+            }
+            Role::Cover => {
+                if let Some(first) = &cover {
+                    return Err(Failure::refused(format!(
+                        "neither \"{}\" nor \"{subject}\" is a patch, and a series has one cover letter",
+                        first.subject
+                    ))
+                    .hint("take out what is not of the series"));
+                }
+                cover = Some(placed);
+            }
+        }
     }
-    if placed.is_empty() {
+    if patches.is_empty() {
         return Err(Failure::usage("there is no patch in it"));
     }
-    if placed.iter().all(|mail| mail.number.is_some()) {
-        placed.sort_by_key(|mail| mail.number);
-        let total = placed[0].number.map_or(0, |(_, total)| total);
-        for (index, mail) in placed.iter().enumerate() {
-            let (number, of) = mail.number.unwrap_or_default();
-            let expected = index as u32 + 1;
-            if of != total {
-                return Err(Failure::usage(format!(
-                    "\"{}\" is {number} of {of}, among patches of {total}; these are two series",
-                    mail.subject
-                )));
-            }
-            if number != expected {
-                return Err(Failure::usage(if number < expected {
-                    format!("patch {number} of {total} is there twice")
-                } else {
-                    format!("patch {expected} of {total} is missing")
-                }));
-            }
-        }
-        if placed.len() as u32 != total {
-            return Err(Failure::usage(format!(
-                "{} of {total} patches are there; the last ones are missing",
-                placed.len()
-            )));
-        }
-    }
-    let patches = placed
-        .iter()
-        .enumerate()
-        .map(|(index, mail)| {
-            let name = format!("{:04}-{}.patch", index + 1, slug(&mail.subject));
-            (name, mail.bytes.to_vec())
-        })
-        .collect();
+    require_whole(cover.as_ref(), &mut patches)?;
+    let first = cover.as_ref().unwrap_or(&patches[0]);
     Ok(Mailed {
-        message_id,
-        cover,
-        title,
-        patches,
+        message_id: first.message_id.clone(),
+        title: first.subject.clone(),
+        patches: patches
+            .iter()
+            .enumerate()
+            .map(|(index, mail)| {
+                let name = format!("{:04}-{}.patch", index + 1, slug(&mail.subject));
+                (name, mail.bytes.to_vec())
+            })
+            .collect(),
+        cover: cover.map(|cover| cover.bytes.to_vec()),
     })
 }
 
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
+/// A mail that calls itself a patch is one, or trouble; what is left out makes none.
+fn role(
+    bytes: &[u8],
+    subject: &str,
+    is_before_patches: bool,
+    options: &mail::Options,
+) -> Result<Role> {
+    if subject.to_ascii_lowercase().starts_with("re:") {
+        return Ok(Role::Talk);
+    }
+    let place = place(subject);
+    if place.is_some_and(|place| place.number == 0) {
+        return Ok(Role::Cover);
+    }
+    let called_patch =
+        place.is_some() || mail::tags(subject).iter().any(|tag| tag.contains("PATCH"));
+    let is_answer = ["In-Reply-To", "References"]
+        .iter()
+        .any(|name| mail::header(bytes, name).is_some());
+    match Patch::parse(bytes, options) {
+        Ok(patch) => Ok(Role::Patch(patch)),
+        Err(_) if is_answer && !called_patch => Ok(Role::Talk),
+        // `git format-patch -N` gives the cover letter a tag without a number.
+        Err(mail::Error::NoDiff) if !called_patch || (place.is_none() && is_before_patches) => {
+            Ok(Role::Cover)
+        }
+        Err(error) => Err(Failure::failed(format!(
+            "the mail \"{subject}\" can't be read: {error}"
+        ))),
+    }
 }
 
-/// `[PATCH v2 3/7]`: 3 of 7.
-fn numbers(subject: &str) -> Option<(u32, u32)> {
-    let tag = subject.trim_start().strip_prefix('[')?.split(']').next()?;
-    tag.split_whitespace().find_map(|word| {
+/// Puts the patches in order, and fails unless they are one series from first to last. Mails
+/// without numbers stay as they are.
+fn require_whole(cover: Option<&Placed<'_>>, patches: &mut [Placed<'_>]) -> Result<()> {
+    patches.sort_by_key(|mail| mail.place);
+    // A mail without a number is before all others.
+    let Some(last) = patches.last().and_then(|mail| mail.place) else {
+        return Ok(());
+    };
+    let total = last.total;
+    if let Some(mail) = patches.iter().find(|mail| mail.place.is_none()) {
+        return Err(Failure::refused(format!(
+            "\"{}\" has no number, among patches of {total}",
+            mail.subject
+        ))
+        .hint("take out what is not of the series"));
+    }
+    for mail in cover.into_iter().chain(patches.iter()) {
+        let other = |place: &Place| (place.version, place.total) != (last.version, total);
+        if let Some(place) = mail.place.filter(other) {
+            return Err(Failure::refused(format!(
+                "\"{}\" is {place}, \"{}\" is {last}; these are two series",
+                mail.subject,
+                patches[patches.len() - 1].subject
+            ))
+            .hint("take out what is not of the series"));
+        }
+    }
+    for (expected, number) in (1..).zip(patches.iter().filter_map(|mail| mail.place)) {
+        let number = number.number;
+        if number != expected {
+            return Err(Failure::refused(if number < expected {
+                format!("patch {number} of {total} is there twice")
+            } else {
+                format!("patch {expected} of {total} is missing")
+            }));
+        }
+    }
+    if patches.len() as u64 != u64::from(total) {
+        return Err(Failure::refused(format!(
+            "{} of {total} patches are there; the last ones are missing",
+            patches.len()
+        )));
+    }
+    Ok(())
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} in v{}", self.number, self.total, self.version)
+    }
+}
+
+/// `[RFC] [PATCH v2 3/7]`: 3 of 7 in v2. None where no tag has a number.
+fn place(subject: &str) -> Option<Place> {
+    let tags = mail::tags(subject);
+    let words = || {
+        tags.iter()
+            .flat_map(|tag| tag.split([' ', ',']))
+            .filter(|word| !word.is_empty())
+    };
+    let (number, total) = words().find_map(|word| {
         let (number, total) = word.split_once('/')?;
         Some((number.parse().ok()?, total.parse().ok()?))
+    })?;
+    let version = words().find_map(|word| {
+        // `[PATCHv2 3/7]` is seen as well.
+        let word = word.strip_prefix("PATCH").unwrap_or(word);
+        word.strip_prefix(['v', 'V'])?.parse().ok()
+    });
+    Some(Place {
+        version: version.unwrap_or(1),
+        total,
+        number,
     })
 }
 
@@ -276,6 +362,85 @@ mod tests {
         assert!(refused(&[&one, &two, &two]).contains("2 of 3 is there twice"));
         let other = mail("[PATCH 2/2]", "other", "4", DIFF);
         assert!(refused(&[&one, &other]).contains("these are two series"));
+        let newer = mail("[PATCH v2 1/3]", "one", "5", DIFF);
+        assert!(refused(&[&newer, &two, &three]).contains("these are two series"));
+        let cover = mail("[PATCH v2 0/3]", "all", "6", "All of it.");
+        assert!(refused(&[&cover, &one, &two, &three]).contains("these are two series"));
+        let stray = mail("[PATCH]", "stray", "7", DIFF);
+        assert!(refused(&[&one, &stray, &three]).contains("\"stray\" has no number"));
+        let empty = mail("[PATCH]", "empty", "8", "Nothing.");
+        assert!(refused(&[&stray, &empty]).contains("there is no diff"));
+        let cover = mail("Hello", "", "9", "All of it.");
+        assert!(refused(&[&cover, &cover, &stray]).contains("a series has one cover letter"));
         assert!(refused(&[]).contains("no patch in it"));
+        let kind = |mails: &[&str]| imported(&mails.concat()).unwrap_err().kind;
+        for whole_not in [
+            &[&one[..], &three][..],
+            &[&one, &two],
+            &[&newer, &two, &three],
+        ] {
+            assert_eq!(kind(whole_not), crate::failure::Kind::Refused);
+        }
+    }
+
+    #[test]
+    fn numbers_are_looked_for_in_every_tag() {
+        let found = |subject| place(subject).map(|place| place.to_string());
+        for (subject, told) in [
+            ("[PATCH 3/7] a", "3 of 7 in v1"),
+            ("[RFC] [PATCH net-next v3 03/12] a", "3 of 12 in v3"),
+            ("[PATCHv2 1/2] a [4/4]", "1 of 2 in v2"),
+            ("[v2,1/2] a", "1 of 2 in v2"),
+        ] {
+            assert_eq!(found(subject).as_deref(), Some(told), "{subject}");
+        }
+        assert_eq!(found("[x86/mm] a: 1/2"), None);
+        let text: Vec<_> = ["3", "1", "2"]
+            .map(|n| mail(&format!("[RFC] [PATCH v3 {n}/3]"), n, n, DIFF))
+            .into();
+        let mailed = imported(&text.concat()).unwrap();
+        // The first one's, though the last one stands first.
+        assert_eq!(mailed.title, "[RFC] 1");
+        assert_eq!(mailed.message_id.as_deref(), Some("1@example.org"));
+        let names: Vec<_> = mailed.patches.iter().map(|(name, _)| &name[..]).collect();
+        assert_eq!(
+            names,
+            ["0001-RFC-1.patch", "0002-RFC-2.patch", "0003-RFC-3.patch"]
+        );
+        assert!(imported(&text[..2].concat()).is_err());
+    }
+
+    #[test]
+    fn encoded_mails_need_no_cover_letter() {
+        // The text of `DIFF`, as base64(1) writes it.
+        let body = "V2h5LgotLS0KIGEgfCAxICsKCmRpZmYgLS1naXQgYS9hIGIvYQppbmRleCAxMTExMTExLi4yMjIy\n\
+            MjIyIDEwMDY0NAotLS0gYS9hCisrKyBiL2EKQEAgLTEgKzEsMiBAQAogMQorMgo=";
+        let encoded = |tag, n| {
+            mail(tag, n, n, body).replace("\n\n", "\nContent-Transfer-Encoding: base64\n\n")
+        };
+        let text = [encoded("[PATCH 1/2]", "1"), encoded("[PATCH 2/2]", "2")].concat();
+        let mailed = imported(&text).unwrap();
+        assert!(mailed.cover.is_none());
+        assert_eq!(mailed.patches.len(), 2);
+    }
+
+    #[test]
+    fn answers_without_a_patch_are_left_out() {
+        let answer = |tag| {
+            mail(tag, "a", "9", "Thanks.\n> diff --git a/a b/a")
+                .replace("Message-ID", "In-Reply-To: <1@example.org>\nMessage-ID")
+        };
+        let one = mail("[PATCH 1/2]", "one", "1", DIFF);
+        let two = answer("[PATCH 2/2]").replace("Thanks.\n> diff --git a/a b/a", DIFF);
+        for talk in ["AW: [PATCH 1/2]", "Thanks!"] {
+            let mailed = imported(&[&answer(talk), &one[..], &two].concat()).unwrap();
+            assert!(mailed.cover.is_none());
+            assert_eq!(mailed.title, "one");
+            assert_eq!(mailed.patches.len(), 2);
+        }
+        // What calls itself a patch is never left out.
+        let broken = answer("[PATCH 2/2]");
+        let error = imported(&[one, broken].concat()).unwrap_err();
+        assert!(error.message.contains("there is no diff"), "{error}");
     }
 }

@@ -184,6 +184,11 @@ pub(crate) fn header(mail: &[u8], name: &'static str) -> Option<String> {
     Some(latin1_where_invalid(&decoded))
 }
 
+/// Every leading `[...]` of a decoded subject, without brackets.
+pub(crate) fn tags(subject: &str) -> Vec<String> {
+    text::tags(subject.as_bytes())
+}
+
 fn count_lines(text: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', text).count()
 }

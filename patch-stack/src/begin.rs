@@ -11,7 +11,7 @@ use crate::mirror::Mirror;
 use crate::watch::Watch;
 use crate::worktree::{Journal, finish_interrupted};
 
-/// Where something begins. The caller has locked the mirror.
+/// Where something begins. The caller has locked the folder of `branches.toml` and the mirror.
 pub struct Ground<'a> {
     /// The folder of `branches.toml`.
     pub folder: &'a Path,

@@ -23,7 +23,8 @@ use crate::failure::{At as _, Failure, Kind, Result};
 use crate::lock::Lock;
 use crate::worktree::{Job, Journal, State, applied_files, require_same_files};
 
-/// What an export works on besides the job.
+/// What an export works on besides the job. The caller has locked the folder of `branches.toml` and
+/// read both files since.
 pub struct Ground<'a> {
     /// The folder of `branches.toml`.
     pub folder: &'a std::path::Path,

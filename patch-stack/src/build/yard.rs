@@ -52,7 +52,7 @@ impl<'y> Yard<'y> {
             .join(&project.name)
             .join(format!("{base}-{}", build.name));
         std::fs::create_dir_all(home.join("source")).at("making", &home)?;
-        let guard = Guard::take(&home.join("lock"), watch)?;
+        let guard = Guard::take(&home.join("lock"), "yard", watch)?;
         Ok(Self {
             mirror,
             build,

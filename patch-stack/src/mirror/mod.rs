@@ -166,12 +166,13 @@ impl Mirror {
         Ok(Repository::open_bare(&self.folder)?)
     }
 
-    /// Keeps other runs from changing this mirror and its worktrees.
+    /// Keeps other runs from changing this mirror and its worktrees. Whoever writes beside
+    /// `branches.toml` as well takes [`Guard::of_declaration`] first.
     ///
     /// # Errors
     /// The lock file can't be opened, or `watch` asked to stop.
     pub fn lock(&self, watch: &dyn Watch) -> Result<Guard> {
-        Guard::take(&self.folder.with_extension("lock"), watch)
+        Guard::take(&self.folder.with_extension("lock"), "mirror", watch)
     }
 
     /// Where the ref `name` points.

@@ -11,7 +11,7 @@ use patch_stack::branch::{self, Applied, Layer};
 use patch_stack::declare::{Branch, Declaration, Part, Project};
 use patch_stack::export::Ground;
 use patch_stack::lock::Lock;
-use patch_stack::mirror::{Archive, BaseState, Mirror};
+use patch_stack::mirror::{Archive, BaseState, Guard, Mirror};
 use patch_stack::watch::Watch;
 use patch_stack::worktree::{self, Desk, Job, Recovered, State};
 
@@ -55,7 +55,12 @@ impl House {
                 .into());
         }
         let root = Cache::open()?.folder("branches")?;
-        finish_interrupted(&root)?;
+        finish_interrupted(&folder, &root)?;
+        Self::read(folder, root)
+    }
+
+    fn read(folder: PathBuf, root: PathBuf) -> Result<Self> {
+        let file = folder.join("branches.toml");
         let declared = Declaration::read(&file).map_err(patch_stack::failure::Failure::from)?;
         let lock = Lock::read(&folder.join("branches.lock"))?;
         Ok(Self {
@@ -64,6 +69,13 @@ impl House {
             declared,
             lock,
         })
+    }
+
+    /// The house as it is now, while no other run writes `branches.toml` or `branches.lock`: another
+    /// may have, since this one read them. Take it before the guard of a mirror.
+    pub(crate) fn alone(&self, watch: &dyn Watch) -> Result<(Self, Guard)> {
+        let guard = Guard::of_declaration(&self.folder, watch)?;
+        Ok((Self::read(self.folder.clone(), self.root.clone())?, guard))
     }
 
     /// The file `branches.lock`.
@@ -83,8 +95,9 @@ impl House {
         branch: &str,
         act: impl FnOnce(&begin::Ground<'_>) -> patch_stack::failure::Result<T>,
     ) -> Result<T> {
-        let mirror = self.mirror(project)?;
         let watch = Shown::default();
+        let _files = Guard::of_declaration(&self.folder, &watch)?;
+        let mirror = self.mirror(project)?;
         let _guard = mirror.lock(&watch)?;
         Ok(act(&begin::Ground {
             folder: &self.folder,
@@ -178,12 +191,12 @@ impl Place<'_> {
     }
 
     /// Does something with the branch, on the base that is declared, while no other run may. The
-    /// mirror is locked meanwhile.
+    /// mirror and the files beside `branches.toml` are locked meanwhile.
     pub(crate) fn declared_job<T>(
         &self,
         act: impl FnOnce(&Job<'_>, &Ground<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.job_on(&self.part.base, None, act)
+        self.job(None, |place, _| Ok(place.part.base.clone()), act)
     }
 
     /// The same on the base that its commits are on: another one after a rebase.
@@ -192,35 +205,39 @@ impl Place<'_> {
         series: Option<&str>,
         act: impl FnOnce(&Job<'_>, &Ground<'_>) -> Result<T>,
     ) -> Result<T> {
-        let state = State::read(&self.mirror()?, &self.branch.name)?;
-        let base = state.map_or_else(|| self.part.base.clone(), |state| state.base);
-        self.job_on(&base, series, act)
+        let base = |place: &Place<'_>, mirror: &Mirror| {
+            let state = State::read(mirror, &place.branch.name)?;
+            Ok(state.map_or_else(|| place.part.base.clone(), |state| state.base))
+        };
+        self.job(series, base, act)
     }
 
-    fn job_on<T>(
+    fn job<T>(
         &self,
-        base: &str,
         series: Option<&str>,
+        base: impl FnOnce(&Place<'_>, &Mirror) -> Result<String>,
         act: impl FnOnce(&Job<'_>, &Ground<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mirror = self.mirror()?;
         let watch = Shown::default();
+        let (house, _files) = self.house.alone(&watch)?;
+        let place = house.place(&self.branch.name, Some(&self.project.name))?;
+        let mirror = place.mirror()?;
         let _guard = mirror.lock(&watch)?;
-        let base = self.base(&mirror, base)?;
-        let layers = self.layers_for(&base.name)?;
+        let base = place.base(&mirror, &base(&place, &mirror)?)?;
+        let layers = place.layers_for(&base.name)?;
         act(
             &Job {
                 mirror: &mirror,
-                branch: &self.branch.name,
-                project: self.project,
+                branch: &place.branch.name,
+                project: place.project,
                 base: &base,
                 layers: &layers,
                 watch: &watch,
             },
             &Ground {
-                folder: &self.house.folder,
-                declared: &self.house.declared,
-                lock: &self.house.lock,
+                folder: &house.folder,
+                declared: &house.declared,
+                lock: &house.lock,
                 series,
             },
         )
@@ -254,13 +271,14 @@ impl Place<'_> {
 }
 
 /// Finishes or undoes what runs have left that were cut short, before anything they write is read.
-fn finish_interrupted(root: &Path) -> Result<()> {
+fn finish_interrupted(folder: &Path, root: &Path) -> Result<()> {
     for (project, branch) in remembered(root) {
         let mirror = Mirror::open(root, &project)?;
         if !worktree::is_interrupted(&mirror, &branch)? {
             continue;
         }
         let watch = Shown::default();
+        let _files = Guard::of_declaration(folder, &watch)?;
         let _guard = mirror.lock(&watch)?;
         match worktree::finish_interrupted(&mirror, &branch, &watch)? {
             Some(Recovered::Finished) => {

@@ -31,9 +31,11 @@ pub(crate) struct Clean {
 
 impl Clean {
     pub(crate) fn run(self, house: &House) -> Result<Status> {
+        let watch = Shown::default();
+        // What a run that was cut short had begun to write is finished first.
+        let (house, _files) = house.alone(&watch)?;
         for place in house.places(self.branch.as_deref())? {
             let mirror = place.mirror()?;
-            let watch = Shown::default();
             let _guard = mirror.lock(&watch)?;
             worktree::clean(&mirror, &place.branch.name, self.force, &watch)?;
             for folder in ["build", "mails"] {

@@ -7,7 +7,7 @@ use patch_stack::branch::{Applied, Standing};
 use patch_stack::lock::{BaseLock, BranchLock, Lock};
 
 use crate::failure::{Failure, Status};
-use crate::house::{House, Place};
+use crate::house::{House, Place, Shown};
 
 pub(crate) const ABOUT: &str = "Pin bases, series and tips in branches.lock";
 pub(crate) const LONG_ABOUT: &str = "\
@@ -29,6 +29,8 @@ pub(crate) struct LockCommand {
 
 impl LockCommand {
     pub(crate) fn run(self, house: &House) -> Result<Status> {
+        let watch = Shown::default();
+        let (house, _files) = house.alone(&watch)?;
         let mut lock = Lock::default();
         for place in house.places(None)? {
             let applied = place.applied()?;

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Several runs at once on one `branches.toml`: none loses what another has written. No network.
+
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod common;
+
+use std::process::Child;
+use std::time::Duration;
+
+use common::House;
+use patch_stack::mirror::Guard;
+use patch_stack::watch::Silent;
+
+/// A house with a branch in each of two projects, both pinned.
+fn two_projects() -> House {
+    let house = House::new();
+    let file = house.path().join("branches.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (head, rest) = text.split_once("[project.p]").unwrap();
+    let (first, second) = (
+        format!("[project.p]{rest}"),
+        format!("[project.p]{rest}")
+            .replace("project.p", "project.q")
+            .replace("\"patches\"", "\"others\"")
+            .replace("branch.b.p", "branch.c.q")
+            .replace("branch.b", "branch.c"),
+    );
+    std::fs::write(&file, format!("{head}{first}\n{second}")).unwrap();
+    let others = house.path().join("others/s");
+    std::fs::create_dir_all(&others).unwrap();
+    for entry in std::fs::read_dir(house.patch("")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), others.join(entry.file_name())).unwrap();
+    }
+    house.run(&["fetch"]).ends(0);
+    house.run(&["lock"]).ends(0).says("2 branches");
+    house
+}
+
+fn commit_in(house: &House, worktree: &str) {
+    let folder = house.cache(worktree);
+    std::fs::write(folder.join("src/b"), "other\n").unwrap();
+    house.git_in(
+        &folder,
+        &["commit", "--quiet", "-a", "-m", "b: other\n\nYes."],
+    );
+}
+
+fn ends_well(child: Child) {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+const NEW: [&str; 8] = [
+    "new",
+    "fresh",
+    "--project",
+    "p",
+    "--base",
+    "v1",
+    "--description",
+    "d",
+];
+
+#[test]
+fn whoever_writes_waits_and_reads_again() {
+    let house = two_projects();
+    house.run(&["edit", "b"]).ends(0);
+    commit_in(&house, "worktrees/p/b");
+    let toml = house.path().join("branches.toml");
+    let lock = house.path().join("branches.lock");
+    for words in [&["export", "b"][..], &["lock"], &NEW, &["clean", "b"]] {
+        // Another run: it is in the middle of its writing.
+        let other = Guard::of_declaration(house.path(), &Silent).unwrap();
+        let mut child = house.start(words);
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "{words:?} did not wait"
+        );
+        let declared = std::fs::read_to_string(&toml).unwrap();
+        let remark = format!("# After {}.\n", words[0]);
+        std::fs::write(&toml, declared + &remark).unwrap();
+        let pinned = std::fs::read_to_string(&lock).unwrap();
+        let sum = pinned
+            .lines()
+            .rfind(|line| line.contains("sha256 = "))
+            .unwrap();
+        let changed = pinned.replace(sum, &sum.replace("sha256 = \"", "sha256 = \"0"));
+        std::fs::write(&lock, &changed).unwrap();
+        drop(other);
+        ends_well(child);
+        let declared = std::fs::read_to_string(&toml).unwrap();
+        assert!(declared.contains(&remark), "{words:?}");
+        if words == ["export", "b"] {
+            // The other's line is as the other wrote it, and nobody else's.
+            let pinned = std::fs::read_to_string(&lock).unwrap();
+            assert!(pinned.contains("sha256 = \"0"), "{pinned}");
+        }
+        std::fs::write(&lock, &pinned).unwrap();
+        house.run(&["lock"]).ends(0);
+    }
+}
+
+#[test]
+fn exports_in_two_projects_are_both_pinned() {
+    let house = two_projects();
+    for (branch, worktree) in [("b", "worktrees/p/b"), ("c", "worktrees/q/c")] {
+        house.run(&["edit", branch]).ends(0);
+        commit_in(&house, worktree);
+    }
+    let both = [["export", "b"], ["export", "c"]].map(|words| house.start(&words));
+    both.into_iter().for_each(ends_well);
+    house.run(&["verify"]).ends(0).says("3 patches");
+}
+
+#[test]
+fn branches_that_begin_at_once_are_all_declared() {
+    let house = two_projects();
+    let names: Vec<_> = (0..6).map(|number| format!("n{number}")).collect();
+    let runs: Vec<_> = names
+        .iter()
+        .zip(["p", "q"].iter().cycle())
+        .map(|(name, project)| {
+            let mut words = NEW;
+            words[1] = name;
+            words[3] = project;
+            house.start(&words)
+        })
+        .collect();
+    runs.into_iter().for_each(ends_well);
+    for name in &names {
+        house.run(&["list"]).ends(0).says(name);
+    }
+}

@@ -202,6 +202,7 @@ fn parse_uris(text: &str) -> Vec<Wanted> {
                 sha256: words
                     .find_map(|word| word.strip_prefix("SHA256:"))
                     .map(str::to_owned),
+                again: false,
             })
         })
         .collect()

@@ -21,6 +21,8 @@ pub(super) struct Wanted {
     pub(super) size: Option<u64>,
     /// Its SHA-256, if it is known.
     pub(super) sha256: Option<String>,
+    /// Download it even if it is there, unless its SHA-256 says that it is the one.
+    pub(super) again: bool,
 }
 
 /// Fetches a file with `program`, whose arguments come from the address and the file to write.
@@ -38,10 +40,13 @@ pub(super) fn download(
             None => true,
         })
     };
-    if file.exists() && good(&file)? {
+    let part = folder.join(format!("{}.part", wanted.name));
+    if wanted.again && wanted.sha256.is_none() {
+        // Half of what was there before and half of what is there now would be neither.
+        let _ = std::fs::remove_file(&part);
+    } else if file.exists() && good(&file)? {
         return Ok(file);
     }
-    let part = folder.join(format!("{}.part", wanted.name));
     let size = wanted.size.unwrap_or(0);
     watch.step(&format!(
         "downloading {}{}",

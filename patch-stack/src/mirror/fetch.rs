@@ -192,10 +192,13 @@ fn tarball_file(
         name: location.rsplit('/').next().unwrap_or("tarball").to_owned(),
         size: None,
         sha256: sha256.map(str::to_owned),
+        again: how.again,
     };
+    // Two addresses may well end in the same name.
+    let folder = hash::of_parts([location.as_bytes()]);
     download(
         &wanted,
-        &how.archive.folder.join("files"),
+        &how.archive.folder.join("files").join(folder),
         |part| {
             let mut command = std::process::Command::new("curl");
             command

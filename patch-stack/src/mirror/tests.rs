@@ -129,6 +129,63 @@ fn a_tarball_and_git_add_give_the_same_tree() {
     assert_eq!(other.find_ref("refs/import/v1").unwrap(), None);
 }
 
+/// Serves the files of `folder` over HTTP until the test ends. Returns the address.
+fn served(folder: &Path) -> String {
+    use std::io::{BufRead as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let folder = folder.to_owned();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
+            let head: Vec<_> = lines
+                .map_while(std::result::Result::ok)
+                .take_while(|line| !line.is_empty())
+                .collect();
+            let path = head[0].split(' ').nth(1).unwrap();
+            let body = std::fs::read(folder.join(path.trim_start_matches('/'))).unwrap();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+            stream.write_all(&body).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn addresses_that_end_in_the_same_name_are_two_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (place, content) in [("a", "1\n"), ("b", "2\n")] {
+        release(&folder.join(place), "r", &[("f", content)]);
+    }
+    let address = served(folder);
+    let from = |name: &str, place: &str| Base {
+        name: name.to_owned(),
+        ..base(tar(&format!("{address}/{place}/r.tar.gz")), &[])
+    };
+    let mirror = Mirror::open(folder, "p").unwrap();
+    let content = |state: &BaseState| {
+        let file = format!("{}:f", state.imported);
+        mirror.git().text(&["show", &file]).unwrap()
+    };
+    let (first, _) = get(folder, &mirror, &from("v1", "a"), None, false).unwrap();
+    let (second, _) = get(folder, &mirror, &from("v2", "b"), None, false).unwrap();
+    assert_eq!(
+        (content(&first), content(&second)),
+        ("1".into(), "2".into())
+    );
+
+    // Another file at the same address, of which no hash is declared.
+    release(&folder.join("a"), "r", &[("f", "3\n")]);
+    let (first, _) = get(folder, &mirror, &from("v1", "a"), None, true).unwrap();
+    assert_eq!(content(&first), "3");
+}
+
 #[test]
 fn what_is_not_what_was_pinned_moves_no_ref() {
     let folder = tempfile::tempdir().unwrap();

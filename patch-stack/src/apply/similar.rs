@@ -6,6 +6,7 @@
 //! git's, in its units: the pieces of two files, lines or 64 bytes, are compared by hashes.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use git2::Oid;
 
@@ -20,6 +21,9 @@ const SCORE_MAX: u64 = 60_000;
 const SCORE_RENAME: u64 = SCORE_MAX / 2;
 /// When only one gone and one new file have a name, this score settles it.
 const SCORE_BASENAME: u64 = SCORE_MAX / 4 * 3;
+
+/// Bytes of pieces that are held on to.
+const KNOWN_SIZE: usize = 16 << 20;
 
 /// A path with its file.
 pub(super) type Candidate = (Vec<u8>, FileEntry);
@@ -43,7 +47,6 @@ pub(super) fn renames(
         asked,
         found: HashMap::new(),
         used: vec![false; new.len()],
-        chunks: HashMap::new(),
     };
     search.exact()?;
     search.by_basename()?;
@@ -63,8 +66,6 @@ struct Search<'s> {
     /// Index of the gone file to that of the new one.
     found: HashMap<usize, usize>,
     used: Vec<bool>,
-    /// The pieces of gone files: compared with many.
-    chunks: HashMap<usize, Chunks>,
 }
 
 impl Search<'_> {
@@ -173,21 +174,36 @@ impl Search<'_> {
         if !regular(&gone) || !regular(&new) {
             return Ok(0);
         }
-        let sizes = [
-            self.store.blob_size(gone.id)? as u64,
-            self.store.blob_size(new.id)? as u64,
-        ];
+        let sizes = [self.size(gone.id)?, self.size(new.id)?];
         let (small, large) = (sizes[0].min(sizes[1]), sizes[0].max(sizes[1]));
         if small == 0 || large * (SCORE_MAX - least) < (large - small) * SCORE_MAX {
             return Ok(0);
         }
-        if !self.chunks.contains_key(&gone_at) {
-            let chunks = Chunks::of(&self.store.blob(gone.id)?);
-            self.chunks.insert(gone_at, chunks);
+        let (gone, new) = (self.chunks(gone.id)?, self.chunks(new.id)?);
+        Ok(gone.common(&new) * SCORE_MAX / large)
+    }
+
+    fn size(&mut self, id: Oid) -> Result<u64, Error> {
+        if let Some(size) = self.store.known.sizes.get(&id) {
+            return Ok(*size);
         }
-        let new = Chunks::of(&self.store.blob(new.id)?);
-        let copied = self.chunks[&gone_at].common(&new);
-        Ok(copied * SCORE_MAX / large)
+        let size = self.store.blob_size(id)? as u64;
+        self.store.known.sizes.insert(id, size);
+        Ok(size)
+    }
+
+    fn chunks(&mut self, id: Oid) -> Result<Rc<Chunks>, Error> {
+        if let Some(chunks) = self.store.known.chunks.get(&id) {
+            return Ok(Rc::clone(chunks));
+        }
+        let chunks = Rc::new(Chunks::of(&self.store.blob(id)?));
+        let size = chunks.0.len() * size_of::<(u32, u32)>();
+        let known = &mut self.store.known;
+        if known.held + size <= KNOWN_SIZE {
+            known.held += size;
+            known.chunks.insert(id, Rc::clone(&chunks));
+        }
+        Ok(chunks)
     }
 
     fn is_empty(&mut self, file: &FileEntry) -> Result<bool, Error> {
@@ -195,14 +211,24 @@ impl Search<'_> {
     }
 }
 
-/// Bytes of a file by the hash of the piece that they are in.
-struct Chunks(HashMap<u32, u64>);
+/// What is known of files: the next patch of a series asks about the same new ones. The first are
+/// held on to, not the last, since they are asked about in the same order again.
+#[derive(Default)]
+pub(super) struct Known {
+    sizes: HashMap<Oid, u64>,
+    chunks: HashMap<Oid, Rc<Chunks>>,
+    /// Bytes of chunks.
+    held: usize,
+}
+
+/// Hashes of a file's pieces in order, each with the bytes of its pieces.
+struct Chunks(Vec<(u32, u32)>);
 
 impl Chunks {
     fn of(content: &[u8]) -> Self {
         let text = !is_binary(content);
-        let mut bytes_of = HashMap::new();
-        let (mut high, mut low, mut length) = (0_u32, 0_u32, 0_u64);
+        let mut pieces = Vec::new();
+        let (mut high, mut low, mut length) = (0_u32, 0_u32, 0_u32);
         let mut bytes = content.iter().peekable();
         while let Some(&byte) = bytes.next() {
             let ends_file = bytes.peek().is_none();
@@ -215,18 +241,33 @@ impl Chunks {
             }
             if length > 0 && (length == 64 || (byte == b'\n' && !skipped) || ends_file) {
                 let hash = high.wrapping_add(low.wrapping_mul(0x61)) % 107_927;
-                *bytes_of.entry(hash).or_insert(0) += length;
+                pieces.push((hash, length));
                 (high, low, length) = (0, 0, 0);
             }
         }
-        Self(bytes_of)
+        pieces.sort_unstable();
+        pieces.dedup_by(|piece, before| {
+            let same = piece.0 == before.0;
+            if same {
+                before.1 = before.1.saturating_add(piece.1);
+            }
+            same
+        });
+        pieces.shrink_to_fit();
+        Self(pieces)
     }
 
+    /// Bytes that both files have.
     fn common(&self, other: &Self) -> u64 {
-        self.0
-            .iter()
-            .map(|(hash, bytes)| other.0.get(hash).map_or(0, |others| *bytes.min(others)))
-            .sum()
+        let mut others = other.0.iter().peekable();
+        let mut common = 0;
+        for (hash, bytes) in &self.0 {
+            while others.next_if(|(other, _)| other < hash).is_some() {}
+            if let Some((_, theirs)) = others.next_if(|(other, _)| other == hash) {
+                common += u64::from(*bytes.min(theirs));
+            }
+        }
+        common
     }
 }
 

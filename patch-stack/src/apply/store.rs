@@ -13,6 +13,7 @@ use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository};
 use sha1::{Digest as _, Sha1};
 
 use super::Error;
+use super::similar::Known;
 
 /// Bytes of recently used contents that are held: a series tends to change the same files.
 const CACHE_SIZE: usize = 4 << 20;
@@ -26,6 +27,8 @@ pub(crate) struct Store {
     stored: RefCell<Stored>,
     made: HashMap<Oid, Made>,
     cache: RefCell<Cache>,
+    /// For the search for renames.
+    pub(super) known: Known,
 }
 
 /// The repository's own objects.
@@ -65,6 +68,7 @@ impl Store {
             }),
             made: HashMap::new(),
             cache: RefCell::default(),
+            known: Known::default(),
         })
     }
 

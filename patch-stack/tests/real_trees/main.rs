@@ -7,6 +7,9 @@
 //!     cargo test --release -p patch-stack --test real_trees -- --ignored --nocapture --test-threads=1
 //! ```
 //!
+//! For QEMU: `v7.2,v10.0.13,v10.2.2`. In a mirror of `cargo xtask branch fetch` the releases are
+//! `refs/bases/v7.2` and so on.
+//!
 //! `PATCH_STACK_RELEASES` names the base, the next release, and a further one. Nothing is written
 //! to the repository. `PATCH_STACK_PATCHES` says how many patches a part has (300).
 
@@ -232,7 +235,7 @@ fn patches_to_a_further_release() {
     let releases = Releases::from_environment();
     let series = releases.next_release();
     let counts = releases.apply("to the further release", &series, releases.further);
-    assert!(counts.offset > 0 && counts.three_way > 0);
+    assert!(counts.offset + counts.three_way > 0);
 }
 
 #[test]
@@ -250,7 +253,7 @@ fn other_changes_to_the_next_release() {
     let releases = Releases::from_environment();
     let series = releases.other_changes();
     let counts = releases.apply("other changes to the next release", &series, releases.next);
-    assert!(counts.exact + counts.offset + counts.three_way > series.patches.len() / 2);
+    assert!(counts.three_way > series.patches.len() / 10);
     let counts = releases.rebase("rebased to the next release", &series, releases.next);
-    assert!(counts.exact + counts.three_way > series.patches.len() / 2);
+    assert!(counts.three_way > series.patches.len() / 10);
 }

@@ -270,7 +270,8 @@ impl Desk {
                 "a {what} is under way in {}",
                 self.folder.display()
             ))
-            .hint("finish it, or `branch abort`"));
+            // Not the tool's: what waits for `branch abort` was asked for before.
+            .hint(format!("finish it there, or `{what} --abort`")));
         }
         self.require_nothing_lost()
     }

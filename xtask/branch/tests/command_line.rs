@@ -116,10 +116,14 @@ fn another_base() {
         .run(&["rebase", "b", "--onto", "v3"])
         .ends(CONFLICT)
         .says("resolve src/a");
-    house
-        .run(&["status"])
-        .ends(0)
-        .says("rebase waits at a conflict");
+    let said = house.run(&["status"]).ends(CONFLICT);
+    assert!(!said.has("clean"), "{}", said.output);
+    said.says("rebase waits at a conflict");
+    let said = house.run(&["edit", "b"]).ends(CONFLICT);
+    assert!(!said.has("export"), "{}", said.output);
+    said.says("cargo xtask branch continue | skip | abort");
+    let said = house.run(&["edit", "b", "--path"]).ends(CONFLICT);
+    assert_eq!(said.output.trim_end(), house.worktree().to_str().unwrap());
     house.run(&["apply", "b"]).ends(REFUSED);
     house
         .run(&["continue"])
@@ -140,6 +144,28 @@ fn another_base() {
         .run(&["rebase", "b", "--onto", "v9"])
         .ends(USAGE)
         .says("did you mean");
+}
+
+#[test]
+fn gits_own_operations_are_told() {
+    let house = House::fetched();
+    house.run(&["apply", "b"]).ends(0);
+    let editor = "sequence.editor=sed -i 1s/pick/edit/";
+    house.git(&["-c", editor, "rebase", "--quiet", "-i", "HEAD~1"]);
+    house
+        .run(&["status"])
+        .ends(0)
+        .says("a git rebase is under way");
+    house
+        .run(&["edit", "b"])
+        .ends(0)
+        .says("a git rebase is under way");
+    house
+        .run(&["apply", "b"])
+        .ends(REFUSED)
+        .says("`git rebase --abort`");
+    house.git(&["rebase", "--abort"]);
+    house.run(&["apply", "b"]).ends(0);
 }
 
 #[test]

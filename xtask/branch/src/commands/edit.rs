@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use clap::Args;
+use patch_stack::worktree::{self, State};
 
 use super::apply::apply_for_real;
 use crate::failure::Status;
@@ -13,7 +14,8 @@ pub(crate) const LONG_ABOUT: &str = "\
 Open a branch's worktree, applying the branch if it is not there yet. Work in it with git as usual:
 commit, amend, `git rebase -i`. `branch export` writes the commits back to patch files.
 
-Prints the folder, for `cd $(cargo xtask branch edit planes --path)`.";
+While a conflict waits there, it says so and ends with status 4. With --path it prints the folder and
+nothing else, for `cd $(cargo xtask branch edit planes --path)`.";
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask branch edit planes
@@ -44,20 +46,36 @@ impl Edit {
         let place = house.place(&self.branch, self.project.as_deref())?;
         let desk = place.desk()?;
         let mut status = Status::Good;
-        if !desk.exists() {
+        let was_there = desk.exists();
+        if !was_there {
             status = if self.path {
                 place.declared_job(|job, _| {
-                    patch_stack::worktree::apply(job, None, self.full)?;
+                    worktree::apply(job, None, self.full)?;
                     Ok(Status::Good)
                 })?
             } else {
                 apply_for_real(&place, None, self.full, false)?
             };
         }
+        let folder = desk.folder().display();
+        let state = State::read(&place.mirror()?, &place.branch.name)?;
+        let waits = state.is_some_and(|state| state.operation.is_some());
+        if waits {
+            status = Status::Conflict;
+        }
         if self.path {
-            println!("{}", desk.folder().display());
+            println!("{folder}");
+        } else if waits {
+            // An apply that has just stopped has told how to go on.
+            if was_there {
+                println!("a conflict waits in {folder}: resolve it, `git add`, then");
+                println!("  cargo xtask branch continue | skip | abort");
+            }
         } else {
-            println!("work in {}, then:", desk.folder().display());
+            if let Some(what) = desk.operation()? {
+                println!("a {what} is under way in {folder}: finish it first");
+            }
+            println!("work in {folder}, then:");
             println!("  cargo xtask branch export {}", self.branch);
         }
         Ok(status)

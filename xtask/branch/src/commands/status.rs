@@ -19,8 +19,8 @@ pub(crate) const LONG_ABOUT: &str = "\
 Say how every branch stands: its base, how many patches, whether they apply cleanly, which have
 landed, whether there are commits that were not exported, and the last build and boot.
 
-Ends with the worst of the branches' statuses: 3 if one needs a refresh, 4 on a conflict, 5 if a
-base is not in the mirror.";
+Ends with the worst of the branches' statuses: 3 if one needs a refresh, 4 on a conflict or while one
+waits to be resolved, 5 if a base is not in the mirror.";
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask branch status
@@ -125,20 +125,25 @@ fn look(place: &Place<'_>) -> Result<Line> {
                 .map_or("", |patch| patch.name.as_str())
         )),
     }
-    let work = at_work(place)?;
+    let Work { waits, words: work } = at_work(place)?;
     notes.extend(work.clone());
+    let (status, state) = if waits {
+        (Status::Conflict, "conflict")
+    } else {
+        (super::apply::status_of(&standing), state_word(&standing))
+    };
     let tree = applied.outcome.steps.last().map(|step| step.tree);
     let (built, booted) = building::lately(place, tree.unwrap_or(applied.base.tree));
     notes.extend(built.clone());
     notes.extend(booted.clone());
     Ok(Line {
-        status: super::apply::status_of(&standing),
+        status,
         json: json!({
             "branch": place.branch.name,
             "project": place.project.name,
             "base": base,
             "patches": applied.count(),
-            "state": state_word(&standing),
+            "state": state,
             "locked": pinned.is_ok(),
             "tip_commit": applied.tip().to_string(),
             "work": work,
@@ -150,7 +155,7 @@ fn look(place: &Place<'_>) -> Result<Line> {
             title,
             base.clone(),
             applied.count().to_string(),
-            state_word(&standing).to_owned(),
+            state.to_owned(),
             match pinned {
                 Ok(()) => "as pinned".to_owned(),
                 Err(_) => "differs".to_owned(),
@@ -160,23 +165,44 @@ fn look(place: &Place<'_>) -> Result<Line> {
     })
 }
 
-/// What a person has under way, in words.
-fn at_work(place: &Place<'_>) -> Result<Option<String>> {
+/// What a person has under way.
+struct Work {
+    /// Is it a conflict that waits to be resolved?
+    waits: bool,
+    words: Option<String>,
+}
+
+fn at_work(place: &Place<'_>) -> Result<Work> {
     let mirror = place.mirror()?;
     let state = State::read(&mirror, &place.branch.name)?;
     if let Some(operation) = state.as_ref().and_then(|state| state.operation.as_ref()) {
-        return Ok(Some(format!("{} waits at a conflict", operation.kind)));
+        return Ok(Work {
+            waits: true,
+            words: Some(format!(
+                "{} waits at a conflict: `branch continue | skip | abort`",
+                operation.kind
+            )),
+        });
     }
     let desk = place.desk()?;
+    let mut words = Vec::new();
+    if desk.exists()
+        && let Some(what) = desk.operation()?
+    {
+        words.push(format!("a {what} is under way in its worktree"));
+    }
     let head = mirror.find_ref(&desk.head_ref())?;
     if head != mirror.find_ref(&desk.applied_ref())? {
         let rebased = state
             .filter(|state| state.base != place.part.base)
             .map(|state| format!(", on {}", state.base));
-        return Ok(Some(format!(
+        words.push(format!(
             "commits not exported{}",
             rebased.unwrap_or_default()
-        )));
+        ));
     }
-    Ok(None)
+    Ok(Work {
+        waits: false,
+        words: (!words.is_empty()).then(|| words.join("; ")),
+    })
 }

@@ -47,6 +47,10 @@ pub(super) const TESTS: &[HostTest] = &[
         name: "long::real_trees::linux",
         run: || real_trees("linux", ["v6.12.90", "v6.12.96", "v6.18.15"]),
     },
+    HostTest {
+        name: "long::real_trees::qemu",
+        run: || real_trees("qemu", ["v7.2", "v10.0.13", "v10.2.2"]),
+    },
 ];
 
 /// The engine beside git, on patches made of what differs between three releases of `project`: a

@@ -9,7 +9,7 @@ use git2::Oid;
 use super::debian::Archive;
 use super::download::{Wanted, download};
 use super::fixups::{self, Fixup};
-use super::origin::Origin;
+use super::origin::{Origin, is_address};
 use super::{BaseState, Mirror, tarball};
 use crate::declare::{Base, Source, SourceKind};
 use crate::failure::{At as _, Failure, Kind, Result};
@@ -53,7 +53,7 @@ pub fn fetch(
 ) -> Result<(BaseState, bool)> {
     if !how.again
         && let Some(state) = mirror.find_base(&base.name)?
-        && state.is_declared(base)
+        && state.differs(base, how.folder).is_none()
     {
         return Ok((state, false));
     }
@@ -82,7 +82,10 @@ pub fn fetch(
         ),
     );
     Err(match mirror.find_base(&base.name)? {
-        Some(_) => failure.hint("the mirror has it from before, and goes on working without"),
+        Some(state) => failure.hint(match state.differs(base, how.folder) {
+            None => "the mirror has it from before, and goes on working without".to_owned(),
+            Some(why) => format!("{why}; it is kept, and not used"),
+        }),
         None => failure.hint("add another source to it in branches.toml"),
     })
 }
@@ -122,6 +125,7 @@ fn from(
     let origin = Origin {
         kind: source.kind.word().to_owned(),
         source: source.kind.describe(),
+        location: source.location(how.folder),
         sha256: got.sha256.clone(),
         fixups: fixups::digest(&got.fixups),
         fixup_names: source.fixups.clone(),
@@ -150,7 +154,9 @@ fn finish(
                 "{} {} is pinned to the tree {} and came with the tree {pinned_tree}",
                 mirror.project, base.name, pinned.tree
             ))
-            .hint("if that is what you want, `cargo xtask branch lock --update` pins it"));
+            .hint(
+                "if that is what you want, take its [[base]] out of branches.lock and fetch again",
+            ));
         }
     }
     let start = fixups::apply(mirror, got.commit, &base.name, &got.fixups)?;
@@ -177,7 +183,7 @@ fn tarball_file(
     how: &Fetch<'_>,
     watch: &dyn Watch,
 ) -> Result<PathBuf> {
-    if !location.starts_with("https://") && !location.starts_with("http://") {
+    if !is_address(location) {
         let file = how.folder.join(location);
         if !file.exists() {
             return Err(Failure::new(

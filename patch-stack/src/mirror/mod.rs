@@ -62,14 +62,14 @@ pub struct BaseState {
 }
 
 impl BaseState {
-    /// Does it have the fixups that are declared for its source now? A source that is declared
-    /// no more can't be asked.
+    /// Why it is not the base that is declared now, in words; none if it is: from a source that is
+    /// still declared, with the SHA-256, the commit and the fixups that are declared for that.
+    /// `folder` is that of `branches.toml`.
     #[must_use]
-    pub fn is_declared(&self, base: &Base) -> bool {
-        base.sources
-            .iter()
-            .find(|source| source.kind.describe() == self.origin.source)
-            .is_none_or(|source| source.fixups == self.origin.fixup_names)
+    pub fn differs(&self, base: &Base, folder: &Path) -> Option<String> {
+        self.origin
+            .differs(base, folder, &self.imported.to_string())
+            .map(|why| format!("the mirror's {} {why}", self.name))
     }
 
     /// What `branches.lock` pins of it.

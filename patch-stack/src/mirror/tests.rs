@@ -112,7 +112,10 @@ fn a_tarball_and_git_add_give_the_same_tree() {
     assert_eq!(git.text(&["write-tree"]).unwrap(), state.tree.to_string());
 
     // The same again touches nothing, and another mirror comes to the same commit.
-    let (again, new) = get(folder, &mirror, &base(tar("gone.tar"), &[]), None, false).unwrap();
+    let kept = folder.join("kept.tar.gz");
+    std::fs::rename(folder.join("r-1.tar.gz"), &kept).unwrap();
+    let (again, new) = get(folder, &mirror, &base(tar("r-1.tar.gz"), &[]), None, false).unwrap();
+    std::fs::rename(kept, folder.join("r-1.tar.gz")).unwrap();
     assert!(!new);
     assert_eq!(again, state);
     let other = Mirror::open(&folder.join("other"), "p").unwrap();
@@ -127,6 +130,76 @@ fn a_tarball_and_git_add_give_the_same_tree() {
     .unwrap();
     assert_eq!(twin, state);
     assert_eq!(other.find_ref("refs/import/v1").unwrap(), None);
+}
+
+#[test]
+fn a_base_is_there_only_from_where_it_is_declared() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    release(folder, "r-1", &[("a", "1\n")]);
+    release(folder, "r-2", &[("a", "2\n")]);
+    let mirror = Mirror::open(folder, "p").unwrap();
+    let (first, _) = get(folder, &mirror, &base(tar("r-1.tar.gz"), &[]), None, false).unwrap();
+    assert_eq!(first.differs(&base(tar("r-1.tar.gz"), &[]), folder), None);
+
+    // Another place, another hash, other fixups.
+    let elsewhere = base(tar("r-2.tar.gz"), &[]);
+    let why = first.differs(&elsewhere, folder).unwrap();
+    assert!(why.contains("no longer declares"), "{why}");
+    let other = SourceKind::Tar {
+        location: "r-1.tar.gz".to_owned(),
+        sha256: Some("0".repeat(64)),
+    };
+    let why = first.differs(&base(other.clone(), &[]), folder).unwrap();
+    assert!(why.contains("another SHA-256"), "{why}");
+    let error = get(folder, &mirror, &base(other, &[]), None, false).unwrap_err();
+    assert_eq!(error.kind, Kind::Refused);
+    let why = first.differs(&base(tar("r-1.tar.gz"), &["f"]), folder);
+    assert!(why.unwrap().contains("other fixups"));
+    let gone = base(tar("gone.tar.gz"), &[]);
+    let error = get(folder, &mirror, &gone, None, false).unwrap_err();
+    assert_eq!(error.kind, Kind::Unavailable);
+    assert!(error.hint.unwrap().contains("not used"));
+    let (second, new) = get(folder, &mirror, &elsewhere, None, false).unwrap();
+    assert!(new);
+    assert_ne!(second.tree, first.tree);
+
+    // A clone beside it has another file of the same name.
+    let clone = folder.join("clone");
+    release(&clone, "r-2", &[("a", "3\n")]);
+    assert!(second.differs(&elsewhere, &clone).is_some());
+    let (third, new) = get(&clone, &mirror, &elsewhere, None, false).unwrap();
+    assert!(new);
+    assert_ne!(third.tree, second.tree);
+}
+
+#[test]
+fn a_source_of_debians_is_there_whatever_else_is_declared() {
+    let origin = Origin {
+        kind: "debian".to_owned(),
+        source: "Debian's source linux 7.1.8-2".to_owned(),
+        sha256: Some("1".repeat(64)),
+        ..Origin::default()
+    };
+    let mut declared = base(
+        SourceKind::Git {
+            url: "https://example.org/linux.git".to_owned(),
+            reference: "v7.1.8".to_owned(),
+        },
+        &[],
+    );
+    // The upstream's commit is not that of a tree without history.
+    declared.commit = Some("2".repeat(40));
+    let folder = Path::new("/nowhere");
+    assert!(origin.differs(&declared, folder, "3").is_some());
+    declared.sources.push(Source {
+        kind: SourceKind::Debian {
+            package: "linux".to_owned(),
+            version: "7.1.8-2".to_owned(),
+        },
+        fixups: Vec::new(),
+    });
+    assert_eq!(origin.differs(&declared, folder, "3"), None);
 }
 
 /// Serves the files of `folder` over HTTP until the test ends. Returns the address.
@@ -260,6 +333,8 @@ fn a_repository_is_a_base_with_its_history() {
     assert_eq!(count, "2");
 
     declared.commit = Some("1".repeat(40));
+    let why = state.differs(&declared, folder).unwrap();
+    assert!(why.contains("another commit"), "{why}");
     let error = get(folder, &mirror, &declared, None, true).unwrap_err();
     assert!(error.message.contains("branches.toml says"), "{error}");
 }
@@ -291,7 +366,7 @@ fn sources_are_tried_in_order_and_each_failure_is_told() {
     });
     assert!(get(folder, &mirror, &declared, None, false).is_ok());
     // With every source gone the mirror still has it.
-    declared.sources.truncate(2);
+    std::fs::remove_file(folder.join("r-1.tar.gz")).unwrap();
     let error = get(folder, &mirror, &declared, None, true).unwrap_err();
     assert!(error.hint.unwrap().contains("the mirror has it"));
     assert!(get(folder, &mirror, &declared, None, false).is_ok());

@@ -74,6 +74,17 @@ pub(crate) fn status_of(kind: Kind) -> Status {
     }
 }
 
+/// The status that `error` ends the tool with.
+pub(crate) fn status_of_error(error: &anyhow::Error) -> Status {
+    if let Some(failure) = error.downcast_ref::<patch_stack::failure::Failure>() {
+        status_of(failure.kind)
+    } else if let Some(failure) = error.downcast_ref::<Failure>() {
+        failure.status
+    } else {
+        Status::Failed
+    }
+}
+
 /// Prints `error` for a person and returns the status to end with.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
     // Whatever it failed at: a program that was told to stop with us fails, and says so.

@@ -243,23 +243,17 @@ impl Place<'_> {
         )
     }
 
-    /// The base `name` as the mirror has it, with the fixups that are declared.
+    /// The base `name` as the mirror has it, if that is what is declared.
     pub(crate) fn base(&self, mirror: &Mirror, name: &str) -> Result<BaseState> {
         let base = mirror.base(name)?;
-        if self
-            .project
-            .bases
-            .get(name)
-            .is_some_and(|declared| !base.is_declared(declared))
-        {
-            return Err(Failure::new(
-                Status::Unavailable,
-                format!("{name} has other fixups declared than the mirror's has"),
-            )
-            .hint("`cargo xtask branch fetch` mends that")
-            .into());
+        let declared = self.project.bases.get(name);
+        let differs = declared.and_then(|declared| base.differs(declared, &self.house.folder));
+        match differs {
+            None => Ok(base),
+            Some(why) => Err(Failure::new(Status::Unavailable, why)
+                .hint("`cargo xtask branch fetch` gets the one that is declared")
+                .into()),
         }
-        Ok(base)
     }
 
     /// The branch applied in memory.

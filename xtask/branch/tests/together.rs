@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Several runs at once on one `branches.toml`: none loses what another has written. No network.
+//! Several runs at once on one `branches.toml`: none loses what another has written. Several folders
+//! with one cache: none takes another's for its own. No network.
 
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod common;
@@ -51,6 +52,7 @@ fn ends_well(child: Child) {
     assert!(output.status.success(), "{output:?}");
 }
 
+const UNAVAILABLE: i32 = 5;
 const NEW: [&str; 8] = [
     "new",
     "fresh",
@@ -132,4 +134,31 @@ fn branches_that_begin_at_once_are_all_declared() {
     for name in &names {
         house.run(&["list"]).ends(0).says(name);
     }
+}
+
+#[test]
+fn a_base_that_is_declared_otherwise_is_fetched_first() {
+    let house = House::fetched();
+    house.run(&["lock"]).ends(0);
+    let declared = "source = [{ git = \"upstream\", ref = \"v1\" }]";
+    house.redeclare(declared, &declared.replace("\"v1\"", "\"v2\""));
+    let why = "which branches.toml no longer declares";
+    house.run(&["status"]).ends(UNAVAILABLE).says(why);
+    house.run(&["lock"]).ends(UNAVAILABLE).says(why);
+    house.run(&["apply", "b"]).ends(UNAVAILABLE).says(why);
+    house.run(&["doctor"]).ends(UNAVAILABLE).says(why);
+    house
+        .run(&["verify"])
+        .ends(UNAVAILABLE)
+        .says("SKIPPED")
+        .says(why);
+    // What is pinned is another commit, and only a person can say that it is to be this one.
+    house
+        .run(&["fetch"])
+        .ends(6)
+        .says("out of branches.lock and fetch again");
+    std::fs::remove_file(house.path().join("branches.lock")).unwrap();
+    house.run(&["fetch"]).ends(0).says("p v1: fetched");
+    house.run(&["fetch"]).ends(0).says("p v1: is there");
+    house.run(&["status"]).ends(3).says("needs refresh");
 }

@@ -51,10 +51,10 @@ impl Doctor {
             for name in project.bases.keys() {
                 let what = format!("{} {name}", project.name);
                 things.push(match mirror.find_base(name)? {
-                    Some(base) if base.is_declared(&project.bases[name]) => {
-                        good(what, format!("in the mirror, from {}", base.origin.source))
-                    }
-                    Some(_) => missing(what, "its fixups have changed; `branch fetch`"),
+                    Some(base) => match base.differs(&project.bases[name], &house.folder) {
+                        None => good(what, format!("in the mirror, from {}", base.origin.source)),
+                        Some(why) => missing(what, format!("{why}; `branch fetch`")),
+                    },
                     None if is_used(house, &project.name, name) => {
                         missing(what, "not in the mirror; `branch fetch`")
                     }

@@ -7,7 +7,7 @@ use patch_stack::worktree::{self, Done, Landed, Rebase};
 use serde_json::{Value, json};
 
 use super::apply::{how, tell_done};
-use crate::failure::{Failure, Status};
+use crate::failure::{Failure, Status, status_of_error};
 use crate::house::{House, Place};
 
 pub(crate) const ABOUT: &str = "Carry a branch to another base, with the range-diff shown";
@@ -218,17 +218,17 @@ impl LandedCommand {
                 if asked == Some(false) || (asked.is_none() && *name == place.part.base) {
                     continue;
                 }
-                let onto = match asked {
-                    Some(_) => place.base(job.mirror, name)?,
-                    None => match job.mirror.find_base(name)? {
-                        Some(onto) => onto,
-                        None => {
-                            if !self.json {
-                                println!("{name}: SKIPPED, it is not in the mirror");
-                            }
-                            continue;
+                let onto = match place.base(job.mirror, name) {
+                    Ok(onto) => onto,
+                    Err(error)
+                        if asked.is_none() && status_of_error(&error) == Status::Unavailable =>
+                    {
+                        if !self.json {
+                            println!("{name}: SKIPPED, {error}");
                         }
-                    },
+                        continue;
+                    }
+                    Err(error) => return Err(error),
                 };
                 let landed = worktree::find_landed(job, &onto)?;
                 if !self.json {

@@ -4,13 +4,12 @@
 use anyhow::Result;
 use clap::Args;
 use patch_stack::branch::Standing;
-use patch_stack::failure::Kind;
 use patch_stack::worktree::State;
 use serde_json::{Value, json};
 
 use super::apply::state_word;
 use crate::building;
-use crate::failure::Status;
+use crate::failure::{Status, status_of_error};
 use crate::house::{House, Place};
 use crate::table;
 
@@ -80,11 +79,7 @@ fn look(place: &Place<'_>) -> Result<Line> {
         Ok(applied) => applied,
         Err(error) => {
             // A branch whose base is not here, or whose files are broken, is a line as well.
-            let library = error.downcast_ref::<patch_stack::failure::Failure>();
-            let unavailable = library.is_some_and(|failure| failure.kind == Kind::Unavailable)
-                || error
-                    .downcast_ref::<crate::failure::Failure>()
-                    .is_some_and(|failure| failure.status == Status::Unavailable);
+            let unavailable = status_of_error(&error) == Status::Unavailable;
             let (status, state) = if unavailable {
                 (Status::Unavailable, "not fetched")
             } else {

@@ -7,7 +7,7 @@ use patch_stack::branch::{self, Applied};
 use serde_json::json;
 
 use super::lock::{branch_lock, same_base};
-use crate::failure::{Failure, Status};
+use crate::failure::{Failure, Status, status_of_error};
 use crate::house::{House, Place};
 
 pub(crate) const ABOUT: &str = "Check files, series and tips against branches.lock, offline";
@@ -121,11 +121,15 @@ fn verify(place: &Place<'_>) -> Result<Verdict> {
         }
     }
     let mirror = place.mirror()?;
-    let Some(base) = mirror.find_base(&place.part.base)? else {
-        return Ok(Verdict::Skipped(format!(
-            "the mirror has no {}; its {} patches were read, and not applied",
-            place.part.base, pinned.patches
-        )));
+    let base = match place.base(&mirror, &place.part.base) {
+        Ok(base) => base,
+        Err(error) if status_of_error(&error) == Status::Unavailable => {
+            return Ok(Verdict::Skipped(format!(
+                "{error}; its {} patches were read, and not applied",
+                pinned.patches
+            )));
+        }
+        Err(error) => return Err(error),
     };
     let applied = branch::apply_anew(&mirror, base, layers)?;
     if let Err(error) = applied.require_applied() {

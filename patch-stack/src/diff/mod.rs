@@ -13,6 +13,7 @@ mod path;
 
 pub use self::binary::{Binary, Encoded};
 pub use self::hunk::Hunk;
+pub(crate) use self::path::is_safe as is_safe_path;
 
 /// The diff of one patch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -94,7 +94,7 @@ fn same(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
 
 /// Whether a path stays in the tree, and out of the repository's own files on file systems that
 /// take `.GIT` and `.git ` for the same.
-pub(super) fn is_safe(path: &[u8]) -> bool {
+pub(crate) fn is_safe(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/').all(|name| {
         let trimmed = name
             .trim_ascii_end()

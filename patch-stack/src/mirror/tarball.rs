@@ -7,21 +7,23 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::process::{Child, Command, Stdio};
 
 use tar::{Archive, EntryType};
 
-use crate::failure::{At as _, Failure, Result};
+use crate::diff::is_safe_path;
+use crate::failure::{At as _, Failure, Kind, Result};
 use crate::git::{COMMITTER_EMAIL, COMMITTER_NAME, Git, IMPORT_DATE};
 use crate::watch::Watch;
 
 /// Streams the tarball `file` into the bare repository of `git` as a commit on the ref `name`,
-/// with `message`. The tarball's top folder is left out. Returns the number of files.
+/// with `message`. The tarball's top folder, in which all has to be, is left out. Returns the number
+/// of files.
 ///
 /// # Errors
-/// A tarball that can't be read, an entry that leaves its folder, or git's own failure; the ref
-/// is not there then.
+/// A tarball that can't be read or has not one top folder, an entry that leaves it, or git's own
+/// failure; the ref is not there then.
 pub(crate) fn import(
     git: &Git,
     file: &Path,
@@ -84,7 +86,10 @@ pub(crate) fn import(
             "git fast-import failed: {}",
             said.unwrap_or("it gave no reason")
         ))),
-        Err(error) if error.kind == crate::failure::Kind::Interrupted => Err(error),
+        Err(error) if error.kind == Kind::Interrupted => Err(error),
+        Err(error) if error.kind == Kind::Refused => {
+            Err(error.context(format!("the tarball {}", file.display())))
+        }
         Err(error) => Err(broken(file, said.unwrap_or(&error.message))),
     }
 }
@@ -188,18 +193,23 @@ fn stream(
     .map_err(lost)?;
     let mut archive = Archive::new(input);
     let mut count = 0;
+    let mut top = Top::default();
     for entry in archive.entries().map_err(lost)? {
         let mut entry = entry.map_err(lost)?;
         let kind = entry.header().entry_type();
-        if matches!(
-            kind,
-            EntryType::Directory | EntryType::XGlobalHeader | EntryType::XHeader
-        ) {
+        if matches!(kind, EntryType::XGlobalHeader | EntryType::XHeader) {
             continue;
         }
         let path = entry.path_bytes().into_owned();
-        let Some(path) = below_top(&path)? else {
+        let below = top.below(&path)?;
+        if kind == EntryType::Directory {
             continue;
+        }
+        let Some(path) = below else {
+            return Err(Failure::refused(format!(
+                "{} is in no folder, and all has to be in one",
+                String::from_utf8_lossy(&path)
+            )));
         };
         let quoted = quote(&path);
         match kind {
@@ -226,7 +236,8 @@ fn stream(
             }
             EntryType::Link => {
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-                let target = below_top(&target)?
+                let target = top
+                    .below(&target)?
                     .ok_or_else(|| Failure::failed("a hard link to a folder"))?;
                 writeln!(sink, "C {} {quoted}", quote(&target)).map_err(lost)?;
             }
@@ -253,28 +264,46 @@ fn stream(
     Ok(count)
 }
 
-/// The path without its first part, or `None` for that part alone. A path that could leave the
-/// tree, or that git would not have in one, is refused.
-fn below_top(path: &[u8]) -> Result<Option<Vec<u8>>> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let shown = || String::from_utf8_lossy(path).into_owned();
-    let mut parts = Vec::new();
-    for part in Path::new(std::ffi::OsStr::from_bytes(path)).components() {
-        match part {
-            Component::CurDir => {}
-            Component::Normal(part) if !part.eq_ignore_ascii_case(".git") => {
-                parts.push(part.to_owned());
-            }
-            _ => {
-                return Err(Failure::failed(format!(
-                    "it has the path {}, which no tree may have",
-                    shown()
-                )));
+/// The one folder that everything in the tarball is in.
+#[derive(Default)]
+struct Top(Option<Vec<u8>>);
+
+impl Top {
+    /// The path below the top folder, or `None` for that folder alone. A path in another folder, one
+    /// that could leave the tree, or one that git would not have in it, is refused.
+    fn below(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let refused = |why: &str| {
+            let shown = String::from_utf8_lossy(path);
+            Failure::refused(format!("it has the path {shown}, {why}"))
+        };
+        let mut parts = Vec::new();
+        for part in Path::new(std::ffi::OsStr::from_bytes(path)).components() {
+            match part {
+                Component::CurDir => {}
+                Component::Normal(part) => parts.push(part.as_bytes()),
+                _ => return Err(refused("which no tree may have")),
             }
         }
+        let Some((&first, below)) = parts.split_first() else {
+            return Ok(None);
+        };
+        let top = self.0.get_or_insert_with(|| first.to_vec());
+        if *top != first {
+            let top = String::from_utf8_lossy(top);
+            return Err(refused(&format!(
+                "and {top} beside it: all has to be in one folder"
+            )));
+        }
+        if below.is_empty() {
+            return Ok(None);
+        }
+        let below = below.join(&b'/');
+        if !is_safe_path(&below) {
+            return Err(refused("which no tree may have"));
+        }
+        Ok(Some(below))
     }
-    let below: PathBuf = parts.iter().skip(1).collect();
-    Ok((parts.len() > 1).then(|| below.into_os_string().as_encoded_bytes().to_vec()))
 }
 
 /// A path as fast-import reads it back: in quotes if it has any byte that could mislead it.
@@ -383,12 +412,34 @@ mod tests {
     }
 
     #[test]
+    fn a_tarball_without_one_top_folder_is_refused() {
+        let regular = |path| (path, EntryType::Regular, 0o644, "x");
+        let folder = |path| (path, EntryType::Directory, 0o755, "");
+        for entries in [
+            &[regular("Makefile"), regular("src/a.c"), regular("doc/a.c")][..],
+            &[regular("src/a.c"), regular("doc/a.c")],
+            &[regular("src/a.c"), regular("Makefile")],
+            &[folder("src/"), folder("doc/"), regular("doc/a.c")],
+            &[regular("./a.c"), regular("./b.c")],
+        ] {
+            let error = imported(&archive(entries)).unwrap_err();
+            assert!(error.message.contains("all has to be in one"), "{error}");
+            assert_eq!(error.kind, Kind::Refused);
+        }
+        let dotted = [folder("./"), folder("./top/"), regular("./top/a")];
+        assert!(imported(&archive(&dotted)).unwrap().ends_with("\ta"));
+    }
+
+    #[test]
     fn a_hostile_or_broken_tarball_is_refused() {
         let refused = |bytes: &[u8]| imported(bytes).unwrap_err().message;
         let file = |path: &'static str| archive(&[(path, EntryType::Regular, 0o644, "x")]);
         assert!(refused(&file("top/../../x")).contains("no tree may have"));
         assert!(refused(&file("/etc/x")).contains("no tree may have"));
-        assert!(refused(&file("top/.git/config")).contains("no tree may have"));
+        for path in [".git/config", ".git./x", "a/git~1/config"] {
+            let path: &str = Box::leak(format!("top/{path}").into_boxed_str());
+            assert!(refused(&file(path)).contains("no tree may have"), "{path}");
+        }
         assert!(refused(b"").contains("no file in it"));
         let mut cut = archive(&[("top/a", EntryType::Regular, 0o644, &"x".repeat(4000))]);
         cut.truncate(2000);

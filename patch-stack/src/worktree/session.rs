@@ -7,12 +7,13 @@ use git2::Oid;
 
 use super::desk::{Desk, Extent};
 use super::recovery::finish_interrupted;
-use super::state::{Operation, State, applied_files};
-use crate::apply::{How, Outcome};
+use super::state::{Applied, Operation, State, applied_files};
+use crate::apply::{Applier, How, Outcome};
 use crate::branch::{self, Layer, PatchFile};
 use crate::declare::Project;
 use crate::failure::{At as _, Failure, Kind, Result};
 use crate::git::RefMove;
+use crate::mail::Patch;
 use crate::mirror::{BaseState, Mirror};
 use crate::watch::Watch;
 
@@ -41,6 +42,8 @@ pub struct Job<'a> {
 pub enum Done {
     /// All patches are applied; how each was.
     Whole(Vec<How>),
+    /// The same after a conflict.
+    Resolved(Resolved),
     /// A person has to resolve a conflict in the worktree.
     Conflict {
         /// The patch's file name.
@@ -52,6 +55,15 @@ pub enum Done {
     },
     /// The operation was undone.
     Aborted,
+}
+
+/// What there is at the end of an operation that had stopped at a conflict.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// How each patch that is in was applied; none where a person's hand was in it.
+    pub hows: Vec<Option<How>>,
+    /// File names of the patches that were skipped.
+    pub left_out: Vec<String>,
 }
 
 impl Job<'_> {
@@ -66,6 +78,13 @@ impl Job<'_> {
         branch::patches(self.layers)
             .take(upto.unwrap_or(usize::MAX))
             .collect()
+    }
+
+    /// The patch of a file that was applied, as it is now.
+    fn patch_of(&self, file: &Applied) -> Option<&Patch> {
+        let layer = self.layers.iter().find(|layer| layer.name == file.series)?;
+        let found = layer.patches.iter().find(|found| found.name == file.name);
+        found.map(|found| &found.patch)
     }
 
     /// Fails if an operation waits for a person.
@@ -267,15 +286,59 @@ fn after_am(job: &Job<'_>, desk: &Desk, whole: bool, reason: Option<String>) -> 
     job.watch.check()?;
     state.operation = None;
     state.write(job.mirror, job.branch)?;
-    let hows = state
-        .files
-        .iter()
-        .map(|file| match file.commit {
-            Some(_) => How::Exact,
-            None => How::ThreeWay,
-        })
-        .collect();
-    Ok(Done::Whole(hows))
+    Ok(Done::Resolved(resolved(job, &state, head)?))
+}
+
+/// Looks what the commits from where the series start up to `head` have of the files of `state`.
+fn resolved(job: &Job<'_>, state: &State, head: Oid) -> Result<Resolved> {
+    let repository = job.mirror.repository()?;
+    let mut walk = repository.revwalk()?;
+    walk.set_sorting(git2::Sort::TOPOLOGICAL | git2::Sort::REVERSE)?;
+    walk.simplify_first_parent()?;
+    walk.push(head)?;
+    walk.hide(Oid::from_str(&state.start)?)?;
+    let commits: Vec<_> = walk.collect::<std::result::Result<_, _>>()?;
+    let all_are_in = commits.len() >= state.files.len();
+    let mut applier = Applier::new(&repository, branch::tolerant())?;
+    let mut found = Resolved::default();
+    let mut files = state.files.as_slice();
+    for id in commits {
+        let commit = repository.find_commit(id)?;
+        // A skipped file is passed over: its commit would have its subject, which `git am` keeps.
+        let is_of = |file: &Applied| match &file.commit {
+            Some(known) => *known == id.to_string(),
+            None => job
+                .patch_of(file)
+                .is_some_and(|patch| commit.summary_bytes() == Some(patch.subject.as_bytes())),
+        };
+        let passed = if all_are_in {
+            0
+        } else {
+            files.iter().position(is_of).unwrap_or(0)
+        };
+        let (skipped, rest) = files.split_at(passed);
+        found
+            .left_out
+            .extend(skipped.iter().map(|file| file.name.clone()));
+        let (file, rest) = rest
+            .split_first()
+            .map_or((None, rest), |(file, rest)| (Some(file), rest));
+        files = rest;
+        let patch = file.and_then(|file| job.patch_of(file));
+        found.hows.push(match patch {
+            Some(patch) => {
+                let again = applier.series(commit.parent_id(0)?, [patch])?;
+                let step = again.steps.first();
+                step.filter(|step| step.tree == commit.tree_id())
+                    .map(|step| step.how)
+            }
+            None => None,
+        });
+    }
+    found
+        .left_out
+        .extend(files.iter().map(|file| file.name.clone()));
+    Ok(found)
 }
 
 /// What waits, or a refusal.

@@ -145,7 +145,11 @@ fn a_conflict_is_an_ordinary_one_and_can_be_continued() {
     write(&file, &lines(&[(5, "both fives")]));
     small.git().output(&["add", "src/a"]).unwrap();
     let done = go().unwrap();
-    assert_eq!(done, Done::Whole(vec![How::ThreeWay; 3]));
+    let wanted = Resolved {
+        hows: vec![None, Some(How::Exact), Some(How::Exact)],
+        left_out: Vec::new(),
+    };
+    assert_eq!(done, Done::Resolved(wanted));
     let text = std::fs::read_to_string(&file).unwrap();
     assert_eq!(text, lines(&[(5, "both fives"), (15, "fifteen")]));
     assert_eq!(
@@ -167,7 +171,7 @@ fn a_conflict_can_be_finished_with_gits_own_command() {
     small.git().output(&["add", "src/a"]).unwrap();
     small.git().output(&["am", "--continue"]).unwrap();
     let done = small.with(&Silent, |job, _| go_on(job)).unwrap();
-    assert!(matches!(done, Done::Whole(_)));
+    assert!(matches!(done, Done::Resolved(_)));
     small.export().unwrap();
 }
 
@@ -209,7 +213,11 @@ fn a_conflict_can_be_skipped_or_undone() {
         on_v3(|job| apply(job, None, false)).unwrap(),
         Done::Conflict { .. }
     ));
-    assert!(matches!(on_v3(skip).unwrap(), Done::Whole(_)));
+    let wanted = Resolved {
+        hows: vec![Some(How::Exact); 2],
+        left_out: vec!["0001-a-five.patch".to_owned()],
+    };
+    assert_eq!(on_v3(skip).unwrap(), Done::Resolved(wanted));
     let text = std::fs::read_to_string(small.desk().folder().join("src/a")).unwrap();
     assert_eq!(text, lines(&[(5, "another five"), (15, "fifteen")]));
 }
@@ -323,7 +331,7 @@ fn a_skip_that_is_cut_short_anywhere_skips_one_patch_when_run_again() {
     };
     let again = |small: &Small| {
         let done = small.with(&Silent, |job, _| skip(job)).unwrap();
-        assert!(matches!(done, Done::Whole(_)), "{done:?}");
+        assert!(matches!(done, Done::Resolved(_)), "{done:?}");
     };
     cut_short_anywhere(last, skip, again, 4);
 }

@@ -135,9 +135,19 @@ fn another_base() {
         .ends(REFUSED)
         .says("no branch waits");
     house.run(&["rebase", "b", "--onto", "v3"]).ends(CONFLICT);
+    house
+        .run(&["skip"])
+        .ends(NEEDS_REFRESH)
+        .says("1 patches of b are in")
+        .says("left out: 0001-a-five.patch");
+    house.run(&["clean", "b", "--force"]).ends(0);
+    house.run(&["rebase", "b", "--onto", "v3"]).ends(CONFLICT);
     house.change(&[(5, "my five")]);
     house.git(&["add", "src/a"]);
-    house.run(&["continue"]).ends(NEEDS_REFRESH);
+    let said = house.run(&["continue", "--json"]).ends(NEEDS_REFRESH);
+    let json: serde_json::Value = serde_json::from_str(&said.output).unwrap();
+    let hows = json["how"].as_array().unwrap();
+    assert_eq!(hows, &["resolved by hand", "exact"], "{json}");
     house.run(&["export", "b"]).ends(0);
     house.run(&["apply", "b", "--dry-run"]).ends(0);
     house

@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use patch_stack::apply::How;
 use patch_stack::branch::{Applied, Standing};
-use patch_stack::worktree::{self, Done, Job};
+use patch_stack::worktree::{self, Done, Job, Resolved};
 use serde_json::{Value, json};
 
 use crate::failure::Status;
@@ -88,7 +88,12 @@ pub(crate) fn tell_done(job: &Job<'_>, done: &Done, json: bool) -> Status {
     let folder = job.desk().folder().display().to_string();
     let status = match done {
         Done::Whole(hows) if hows.iter().any(|how| *how != How::Exact) => Status::NeedsRefresh,
-        Done::Whole(_) | Done::Aborted => Status::Good,
+        Done::Resolved(Resolved { hows, left_out })
+            if hows.iter().any(|how| *how != Some(How::Exact)) || !left_out.is_empty() =>
+        {
+            Status::NeedsRefresh
+        }
+        Done::Whole(_) | Done::Resolved(_) | Done::Aborted => Status::Good,
         Done::Conflict { .. } => Status::Conflict,
     };
     if json {
@@ -96,6 +101,15 @@ pub(crate) fn tell_done(job: &Job<'_>, done: &Done, json: bool) -> Status {
             Done::Whole(hows) => json!({
                 "result": "applied",
                 "how": hows.iter().map(|one| how(*one)).collect::<Vec<_>>(),
+                "worktree": folder,
+            }),
+            Done::Resolved(Resolved { hows, left_out }) => json!({
+                "result": "applied",
+                "how": hows
+                    .iter()
+                    .map(|one| one.map_or_else(|| "resolved by hand".to_owned(), how))
+                    .collect::<Vec<_>>(),
+                "left_out": left_out,
                 "worktree": folder,
             }),
             Done::Conflict {
@@ -117,14 +131,11 @@ pub(crate) fn tell_done(job: &Job<'_>, done: &Done, json: bool) -> Status {
     match done {
         Done::Whole(hows) => {
             let moved = hows.iter().filter(|how| **how != How::Exact).count();
-            println!("{} patches of {} are in {folder}", hows.len(), job.branch);
-            if moved > 0 {
-                println!(
-                    "{moved} of them did not apply as they are written; \
-                     `cargo xtask branch export {}` writes them anew",
-                    job.branch
-                );
-            }
+            tell_whole(job, hows.len(), moved, &[]);
+        }
+        Done::Resolved(Resolved { hows, left_out }) => {
+            let moved = hows.iter().filter(|how| **how != Some(How::Exact)).count();
+            tell_whole(job, hows.len(), moved, left_out);
         }
         Done::Conflict {
             patch,
@@ -143,6 +154,26 @@ pub(crate) fn tell_done(job: &Job<'_>, done: &Done, json: bool) -> Status {
         Done::Aborted => println!("{} is where it was before", job.branch),
     }
     status
+}
+
+fn tell_whole(job: &Job<'_>, count: usize, moved: usize, left_out: &[String]) {
+    let branch = job.branch;
+    println!(
+        "{count} patches of {branch} are in {}",
+        job.desk().folder().display()
+    );
+    if moved > 0 {
+        println!(
+            "{moved} of them did not apply as they are written; \
+             `cargo xtask branch export {branch}` writes them anew"
+        );
+    }
+    if !left_out.is_empty() {
+        println!(
+            "left out: {}; `cargo xtask branch export {branch}` takes them out of the series",
+            left_out.join(", ")
+        );
+    }
 }
 
 /// The status that a branch's standing ends a command with.

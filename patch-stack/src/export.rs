@@ -51,7 +51,7 @@ pub struct Exported {
 ///
 /// # Errors
 /// [`Kind::Refused`] if the branch is not one that can be exported: nothing applied, an operation
-/// under way, changes not committed, a merge, an empty commit, a commit below an external layer,
+/// under way, HEAD elsewhere than on the branch, changes not committed, a merge, an empty commit, a commit below an external layer,
 /// a patch file that was changed by hand.
 pub fn plan(job: &Job<'_>, ground: &Ground<'_>) -> Result<(Plan, State)> {
     let state = job.require_idle()?.ok_or_else(|| {
@@ -65,6 +65,14 @@ pub fn plan(job: &Job<'_>, ground: &Ground<'_>) -> Result<(Plan, State)> {
                 "a {what} is under way in {}",
                 desk.folder().display()
             )));
+        }
+        if let Some(place) = desk.stray_head()? {
+            return Err(Failure::refused(format!(
+                "HEAD of {} is not on {}: {place}",
+                desk.folder().display(),
+                job.branch
+            ))
+            .hint(format!("`git switch {}` there", job.branch)));
         }
         if let Some(change) = desk.changes()?.first() {
             return Err(Failure::refused(format!(

@@ -314,10 +314,8 @@ fn what_can_not_be_a_patch_file_is_refused() {
     let other = git
         .text(&["commit-tree", "HEAD^{tree}", "-m", "alone"])
         .unwrap();
-    git.output(&["checkout", "--quiet", "--detach", &other])
-        .unwrap();
+    git.output(&["reset", "--quiet", "--hard", &other]).unwrap();
     assert!(refused(&small).contains("does not stand on its base"));
-    git.output(&["checkout", "--quiet", "b"]).unwrap();
     git.output(&["reset", "--quiet", "--hard", "refs/applied/b"])
         .unwrap();
 
@@ -325,6 +323,32 @@ fn what_can_not_be_a_patch_file_is_refused() {
     let text = std::fs::read_to_string(&file).unwrap();
     write(&file, &text.replace("+five", "+5"));
     assert!(refused(&small).contains("0001-a-five.patch was changed by hand"));
+}
+
+#[test]
+fn only_the_branch_is_exported_and_not_what_head_is_on() {
+    let small = Small::new();
+    small.apply().unwrap();
+    let git = small.git();
+    for number in 1..=3 {
+        write(&small.desk().folder().join("src/z"), &number.to_string());
+        commit(&git, &format!("z: {number}"));
+    }
+    let refused = || {
+        let before = small.picture();
+        let error = small.export().unwrap_err();
+        assert_eq!(error.kind, Kind::Refused);
+        assert_eq!(error.hint.as_deref(), Some("`git switch b` there"));
+        assert_eq!(small.picture(), before);
+        error.message
+    };
+    git.output(&["checkout", "--quiet", "--detach", "HEAD~2"])
+        .unwrap();
+    assert!(refused().ends_with("is not on b: it is detached"));
+    git.output(&["checkout", "--quiet", "-b", "side"]).unwrap();
+    assert!(refused().ends_with("is not on b: it is on side"));
+    git.output(&["switch", "--quiet", "b"]).unwrap();
+    assert_eq!(small.export().unwrap().changes.len(), 4);
 }
 
 #[test]

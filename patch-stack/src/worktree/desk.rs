@@ -117,6 +117,26 @@ impl Desk {
         Ok(Oid::from_str(&self.git().text(&["rev-parse", "HEAD"])?)?)
     }
 
+    /// Where HEAD is, in words, if it is not on the branch: commits made there are not the
+    /// branch's, and those of the branch are not all below it.
+    ///
+    /// # Errors
+    /// git fails.
+    pub fn stray_head(&self) -> Result<Option<String>> {
+        let found = self
+            .git()
+            .try_output(&["symbolic-ref", "--quiet", "HEAD"])?;
+        let name = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        Ok(if name == self.head_ref() {
+            None
+        } else if name.is_empty() {
+            Some("it is detached".to_owned())
+        } else {
+            let short = name.strip_prefix("refs/heads/").unwrap_or(&name);
+            Some(format!("it is on {short}"))
+        })
+    }
+
     /// Changes of tracked files that are not committed: the first lines of `git status`.
     ///
     /// # Errors

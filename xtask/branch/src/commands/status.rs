@@ -181,10 +181,12 @@ fn at_work(place: &Place<'_>) -> Result<Work> {
     }
     let desk = place.desk()?;
     let mut words = Vec::new();
-    if desk.exists()
-        && let Some(what) = desk.operation()?
-    {
-        words.push(format!("a {what} is under way in its worktree"));
+    if desk.exists() {
+        if let Some(what) = desk.operation()? {
+            words.push(format!("a {what} is under way in its worktree"));
+        } else if let Some(place) = desk.stray_head()? {
+            words.push(format!("HEAD is not on the branch: {place}"));
+        }
     }
     let head = mirror.find_ref(&desk.head_ref())?;
     if head != mirror.find_ref(&desk.applied_ref())? {

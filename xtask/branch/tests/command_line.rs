@@ -64,6 +64,16 @@ fn a_first_day() {
         .says("not committed");
     house.commit("a: eighteen\n\nFor the sake of it.");
     house.run(&["status"]).ends(0).says("commits not exported");
+    house.git_in(&house.worktree(), &["checkout", "--quiet", "HEAD~1"]);
+    house
+        .run(&["status"])
+        .ends(0)
+        .says("HEAD is not on the branch: it is detached");
+    house
+        .run(&["export", "b"])
+        .ends(REFUSED)
+        .says("`git switch b` there");
+    house.git_in(&house.worktree(), &["switch", "--quiet", "b"]);
     house
         .run(&["clean", "b"])
         .ends(REFUSED)

@@ -24,6 +24,10 @@ pub(super) const TESTS: &[HostTest] = &[
         run: || told(&["boot", "planes", "--json"], booted),
     },
     HostTest {
+        name: "long::race::planes",
+        run: || told(&RACE, booted),
+    },
+    HostTest {
         name: "long::each::planes_6_18",
         run: || built("planes-6.18"),
     },
@@ -51,6 +55,19 @@ pub(super) const TESTS: &[HostTest] = &[
         name: "long::real_trees::qemu",
         run: || real_trees("qemu", ["v7.2", "v10.0.13", "v10.2.2"]),
     },
+];
+
+/// The tests of planes on a kernel with lockdep and KASAN, which everything takes longer on.
+const RACE: [&str; 9] = [
+    "boot",
+    "planes",
+    "--build",
+    "kvm-debug",
+    "--test",
+    "x86/plane_*",
+    "--limit",
+    "300",
+    "--json",
 ];
 
 /// The engine beside git, on patches made of what differs between three releases of `project`: a

@@ -127,18 +127,27 @@ fn main() -> ExitCode {
     }
 }
 
-/// `... | head` ends the tool in silence, once the reader is gone. SIGPIPE stays ignored all the same:
-/// a git that dies under our writing is an error to be told.
+/// `... | head` ends the tool in silence, once the reader is gone; a full disk is told. SIGPIPE stays
+/// ignored all the same: a git that dies under our writing is an error to be told.
 fn quiet_when_nobody_reads() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        // What `println!` panics with; the error's own text is all that is left of it.
         let said = panic.payload().downcast_ref::<String>();
-        if said.is_some_and(|text| text.starts_with("failed printing to stdout")) {
+        let Some(why) = said.and_then(|text| text.strip_prefix("failed printing to stdout: "))
+        else {
+            return usual(panic);
+        };
+        if why == std::io::Error::from_raw_os_error(EPIPE).to_string() {
             std::process::exit(128 + signal_hook::consts::SIGPIPE);
         }
-        usual(panic);
+        eprintln!("error: writing to the standard output: {why}");
+        std::process::exit(Status::Failed as i32);
     }));
 }
+
+/// Linux's number of "Broken pipe", errno(3).
+const EPIPE: i32 = 32;
 
 fn start() -> Result<Status> {
     // xtask runs cargo in the workspace; paths are meant from where the user stands.

@@ -384,7 +384,17 @@ fn a_reader_that_is_gone_ends_it_in_silence() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!said.contains("panicked"), "{said}");
+    assert!(
+        !said.contains("panicked") && !said.contains("error"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_full_disk_is_told() {
+    let house = House::fetched();
+    let said = house.run_to("/dev/full", &["status"]).ends(1);
+    said.says("error: writing to the standard output: No space left");
 }
 
 #[test]

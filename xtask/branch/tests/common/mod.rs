@@ -165,7 +165,22 @@ impl House {
     }
 
     pub(crate) fn run(&self, words: &[&str]) -> Said {
-        let output = self.command(words).output().unwrap();
+        Self::said(words, &self.command(words).output().unwrap())
+    }
+
+    /// The same with its output into the file `path`.
+    pub(crate) fn run_to(&self, path: &str, words: &[&str]) -> Said {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        let child = self
+            .command(words)
+            .stdout(file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self::said(words, &child.wait_with_output().unwrap())
+    }
+
+    fn said(words: &[&str], output: &std::process::Output) -> Said {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Said {
             words: words.iter().map(|&word| word.to_owned()).collect(),

@@ -118,23 +118,37 @@ pub fn write_mails(
     let patches = &files[usize::from(sending.cover.is_some())..];
     for (file, notes) in patches.iter().zip(sending.notes) {
         let mail = std::fs::read(file).at("reading", file)?;
-        std::fs::write(file, mail::with_notes(&mail, notes)).at("writing", file)?;
+        let mut mail = mail::with_notes(&mail, notes);
+        if !notes.is_ascii() {
+            mail = mail::encode::with_charset(mail);
+        }
+        std::fs::write(file, mail).at("writing", file)?;
     }
     let mut text = std::fs::read(first).at("reading", first)?;
     if let Some((subject, body)) = sending.cover {
-        // No more than this is replaced: the rest need not be UTF-8.
-        for (mark, words) in [
-            ("*** SUBJECT HERE ***", subject),
-            ("*** BLURB HERE ***", body.trim_end()),
-        ] {
-            if let Some(at) = memchr::memmem::find(&text, mark.as_bytes()) {
-                text.splice(at..at + mark.len(), words.bytes());
-            }
-        }
+        text = covered(text, subject, body);
     }
     let text = with_base(&text, &base_lines(base, declared, sending.prerequisites));
     std::fs::write(first, text).at("writing", first)?;
     Ok(files)
+}
+
+/// A cover letter of git's with what a person wrote. No more than that is replaced: the rest need
+/// not be UTF-8.
+fn covered(mut mail: Vec<u8>, subject: &str, body: &str) -> Vec<u8> {
+    let find = |mail: &[u8], mark: &str| {
+        memchr::memmem::find(mail, mark.as_bytes()).map(|at| (at, at + mark.len()))
+    };
+    if let Some((at, end)) = find(&mail, "*** SUBJECT HERE ***") {
+        let line = memchr::memrchr(b'\n', &mail[..at]).map_or(0, |newline| newline + 1);
+        let start = String::from_utf8_lossy(mail[line..at].trim_ascii_end()).into_owned();
+        let header = mail::encode::header(&start, subject);
+        mail.splice(line..end, header.into_bytes());
+    }
+    if let Some((at, end)) = find(&mail, "*** BLURB HERE ***") {
+        mail.splice(at..end, body.trim_end().bytes());
+    }
+    mail::encode::with_charset(mail)
 }
 
 /// What says where the series belongs, as lines for the first mail.

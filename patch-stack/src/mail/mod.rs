@@ -8,6 +8,7 @@
 mod body;
 mod charset;
 mod date;
+pub(crate) mod encode;
 mod header;
 mod mailbox;
 mod notes;

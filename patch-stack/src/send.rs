@@ -27,8 +27,11 @@ pub struct Sending<'a> {
     pub notes: &'a [&'a [u8]],
     /// Subject and text of a cover letter.
     pub cover: Option<(&'a str, &'a str)>,
-    /// Who sends it and signs it off.
-    pub signer: Option<&'a Person>,
+    /// Who sends it. Mails of nobody's have no message-id: whatever sends them gives them one. A
+    /// cover letter is somebody's.
+    pub sender: Option<&'a Person>,
+    /// Does the sender sign it off?
+    pub signoff: bool,
     /// The version before, for the range-diff in the cover letter.
     pub previous: Option<&'a Version>,
     /// Addresses to send to.
@@ -42,7 +45,7 @@ pub struct Sending<'a> {
 /// Writes the mails.
 ///
 /// # Errors
-/// git fails, or the folder has something in it.
+/// git fails, or the folder has something in it, or nobody is named who sends the cover letter.
 pub fn write_mails(
     mirror: &Mirror,
     base: &BaseState,
@@ -56,6 +59,13 @@ pub fn write_mails(
                 .hint("remove them, or choose another folder with --output"),
         );
     }
+    if sending.cover.is_some() && sending.sender.is_none() {
+        return Err(
+            Failure::usage("a cover letter is from somebody, and nobody is named")
+                .hint("--signoff \"Name <mail>\" names who sends and signs, --from \"Name <mail>\" who only sends"),
+        );
+    }
+    std::fs::create_dir_all(folder).at("making", folder)?;
     let mut arguments: Vec<String> = [
         "-c",
         "diff.algorithm=myers",
@@ -66,7 +76,6 @@ pub fn write_mails(
         "--no-signature",
         "--find-renames",
         "--no-ext-diff",
-        "--thread=shallow",
         "--numbered",
     ]
     .map(str::to_owned)
@@ -85,15 +94,19 @@ pub fn write_mails(
         arguments.push(format!("--to={address}"));
     }
     let mut command = mirror.git().command();
-    if let Some(person) = sending.signer {
+    if let Some(person) = sending.sender {
         use std::os::unix::ffi::OsStrExt as _;
         let name = std::ffi::OsStr::from_bytes(&person.name);
         let email = std::ffi::OsStr::from_bytes(&person.email);
         command
             .env("GIT_COMMITTER_NAME", name)
             .env("GIT_COMMITTER_EMAIL", email);
-        arguments.push("--signoff".to_owned());
+        // Message-ids end in the committer's address.
+        arguments.push("--thread=shallow".to_owned());
         arguments.push("--from".to_owned());
+        if sending.signoff {
+            arguments.push("--signoff".to_owned());
+        }
     }
     arguments.push(format!("{}..{}", sending.start, sending.tip));
     let output = command
@@ -186,6 +199,7 @@ mod tests {
         version: u32,
         cover: Option<(&'a str, &'a str)>,
         signer: Option<&'a Person>,
+        sender: Option<&'a Person>,
     }
 
     fn mails(small: &Small, wish: &Wish<'_>) -> Vec<String> {
@@ -205,7 +219,8 @@ mod tests {
             version: wish.version,
             notes: &notes,
             cover: wish.cover,
-            signer: wish.signer,
+            sender: wish.sender.or(wish.signer),
+            signoff: wish.signer.is_some(),
             previous: None,
             to: &["list@example.org".to_owned()],
             prerequisites: &["1@example.org".to_owned()],
@@ -229,6 +244,7 @@ mod tests {
             version: 1,
             cover: None,
             signer: None,
+            sender: None,
         };
         let found = mails(&small, &plain);
         assert_eq!(found.len(), 3);
@@ -239,6 +255,7 @@ mod tests {
             version: 2,
             cover: Some(("a: numbers", "Why.\n")),
             signer: Some(&person),
+            sender: None,
         };
         let found = mails(&small, &signed);
         assert_eq!(found.len(), 4);
@@ -257,17 +274,66 @@ mod tests {
     }
 
     #[test]
+    fn a_cover_letter_is_from_a_person_and_readable() {
+        let small = Small::new();
+        let person = Person::new("Zoë One".as_bytes(), b"one@example.org").unwrap();
+        let subject = "a: zwölf Zahlen, und noch eine, und eine mehr als das, und eine letzte";
+        let wish = Wish {
+            version: 1,
+            cover: Some((subject, "Größer.\n")),
+            signer: None,
+            sender: Some(&person),
+        };
+        let found = mails(&small, &wish);
+        let cover = found[0].as_bytes();
+        assert!(found.iter().all(|mail| !mail.contains("Signed-off-by")));
+        let (head, text) = found[0].split_once("\n\n").unwrap();
+        assert!(
+            head.is_ascii() && head.lines().all(|line| line.len() <= 78),
+            "{head}"
+        );
+        assert!(text.contains("Größer.\n"), "{text}");
+        assert_eq!(
+            mail::header(cover, "From").unwrap(),
+            "Zoë One <one@example.org>"
+        );
+        let read = mail::header(cover, "Subject").unwrap();
+        assert_eq!(read, format!("[PATCH 0/3] {subject}"));
+        assert_eq!(
+            mail::header(cover, "Content-Type").unwrap(),
+            "text/plain; charset=UTF-8"
+        );
+        for mail in &found {
+            let id = mail::header(mail.as_bytes(), "Message-ID").unwrap();
+            assert!(id.ends_with("one@example.org>"), "{id}");
+        }
+        // Nobody's mails leave it to whatever sends them.
+        let nobody = Wish {
+            version: 1,
+            cover: None,
+            signer: None,
+            sender: None,
+        };
+        for mail in mails(&small, &nobody) {
+            assert!(!mail.contains(crate::git::COMMITTER_EMAIL), "{mail}");
+            assert!(mail::header(mail.as_bytes(), "Message-ID").is_none());
+        }
+    }
+
+    #[test]
     fn what_changed_since_the_version_before_is_told_below_the_message() {
         let small = Small::new();
         let told = "v2: five, not 5\n\nv3: a comment less\n";
         let file = small.patch("0001-a-five.patch");
         let text = std::fs::read_to_string(&file).unwrap();
         write(&file, &text.replace("\n---\n", &format!("\n---\n{told}\n")));
+        let person = Person::new(b"Some One", b"one@example.org").unwrap();
         for cover in [None, Some(("a: numbers", "Why.\n"))] {
             let wish = Wish {
                 version: 3,
                 cover,
                 signer: None,
+                sender: cover.and(Some(&person)),
             };
             let found = mails(&small, &wish);
             let patches = &found[usize::from(cover.is_some())..];
@@ -294,6 +360,7 @@ mod tests {
             version: 1,
             cover: None,
             signer: None,
+            sender: None,
         };
         let found = mails(&small, &wish);
         assert!(found[0].contains("\nbase: v1\n"), "{}", found[0]);

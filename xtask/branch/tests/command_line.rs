@@ -294,13 +294,15 @@ fn a_mailed_series_becomes_a_layer_that_no_export_writes() {
 #[test]
 fn mails_are_written_and_never_sent() {
     let house = House::fetched();
-    house
-        .run(&["format", "b", "-v", "2", "--cover", "--output", "mails"])
-        .ends(REFUSED)
-        .says("cover-letter");
+    let words = ["format", "b", "-v", "2", "--cover", "--output", "mails"];
+    let from = ["--from", "Some One <one@example.org>"];
+    let named = [&words[..], &from].concat();
+    house.run(&named).ends(REFUSED).says("cover-letter");
     std::fs::write(house.patch("cover-letter"), "a: numbers\n\nWhy.\n").unwrap();
+    house.run(&words).ends(USAGE).says("--from");
+    assert!(!house.path().join("mails").exists());
     house
-        .run(&["format", "b", "-v", "2", "--cover", "--output", "mails"])
+        .run(&named)
         .ends(0)
         .says("3 mails")
         .says("nothing was sent");
@@ -311,6 +313,10 @@ fn mails_are_written_and_never_sent() {
         "{cover}"
     );
     assert!(!cover.contains("Signed-off-by"));
+    assert!(
+        cover.contains("From: Some One <one@example.org>"),
+        "{cover}"
+    );
     house.redeclare(
         "description = \"three lines of a\"",
         "description = \"d\"\ndownstream-only = true",

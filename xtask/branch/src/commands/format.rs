@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 use patch_stack::branch;
 use patch_stack::history;
@@ -22,7 +22,8 @@ Write a branch's own series as mails into a folder: numbered, threaded, with rec
 branches.toml and the project's get_maintainer.pl. Nothing is ever sent.
 
 --signoff adds a Signed-off-by for the person that it names, who sends the series and answers for
-it; nobody else's is ever added. --cover takes the cover letter from the file `cover-letter` in the
+it; nobody else's is ever added. --from names who sends it without a sign-off. --cover, which needs
+one of the two, takes the cover letter from the file `cover-letter` in the
 series' folder: the subject, an empty line, the text. With --since, a commit of this repository that
 holds the version before, the cover letter has the range-diff.
 
@@ -54,6 +55,10 @@ pub(crate) struct Format {
     #[arg(long, value_name = "NAME <MAIL>")]
     signoff: Option<String>,
 
+    /// Send as this person, without a sign-off
+    #[arg(long, value_name = "NAME <MAIL>", conflicts_with = "signoff")]
+    from: Option<String>,
+
     /// The folder for the mails [default: out/mails/BRANCH-vN]
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
@@ -81,7 +86,11 @@ impl Format {
             .hint("docs/src/branches.md says why; --anyway formats it for another reader")
             .into());
         }
-        let signer = self.signoff.as_deref().map(person).transpose()?;
+        let sender = match (&self.signoff, &self.from) {
+            (Some(text), _) => Some(person("--signoff", text)?),
+            (None, Some(text)) => Some(person("--from", text)?),
+            (None, None) => None,
+        };
         let mirror = place.mirror()?;
         let watch = Shown::default();
         let _guard = mirror.lock(&watch)?;
@@ -134,7 +143,6 @@ impl Format {
                 .join("out/mails")
                 .join(format!("{}-v{}", self.branch, self.version)),
         };
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let prerequisites: Vec<_> = place
             .part
             .series
@@ -154,7 +162,8 @@ impl Format {
                 cover: cover
                     .as_ref()
                     .map(|(subject, text)| (subject.as_str(), text.as_str())),
-                signer: signer.as_ref(),
+                sender: sender.as_ref(),
+                signoff: self.signoff.is_some(),
                 previous: previous.as_ref(),
                 to: &to,
                 prerequisites: &prerequisites,
@@ -170,7 +179,7 @@ impl Format {
                     .any(|trailer| trailer.key.eq_ignore_ascii_case("Signed-off-by"))
             })
             .count();
-        if signer.is_none() && unsigned > 0 {
+        if self.signoff.is_none() && unsigned > 0 {
             println!(
                 "{unsigned} of them carry no Signed-off-by: --signoff \"Name <mail>\" adds yours"
             );
@@ -183,14 +192,14 @@ impl Format {
     }
 }
 
-fn person(text: &str) -> Result<Person> {
+fn person(option: &str, text: &str) -> Result<Person> {
     text.trim()
         .strip_suffix('>')
         .and_then(|text| text.split_once('<'))
         .filter(|(name, mail)| !name.trim().is_empty() && mail.contains('@'))
         .and_then(|(name, mail)| Person::new(name.trim().as_bytes(), mail.trim().as_bytes()))
         .ok_or_else(|| {
-            Failure::usage(format!("--signoff {text}: not a person"))
+            Failure::usage(format!("{option} {text}: not a person"))
                 .hint("write it like \"Ann Other <ann@example.org>\"")
                 .into()
         })

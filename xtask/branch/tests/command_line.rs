@@ -300,6 +300,11 @@ fn mails_are_written_and_never_sent() {
     house.run(&named).ends(REFUSED).says("cover-letter");
     std::fs::write(house.patch("cover-letter"), "a: numbers\n\nWhy.\n").unwrap();
     house.run(&words).ends(USAGE).says("--from");
+    house
+        .run(&["format", "b", "--since", "HEAD"])
+        .ends(USAGE)
+        .says("--cover");
+    house.run(&["format", "b", "-v0"]).ends(USAGE).says("0");
     assert!(!house.path().join("mails").exists());
     house
         .run(&named)

@@ -40,15 +40,21 @@ pub(crate) struct Format {
     branch: String,
 
     /// The number of the version
-    #[arg(short = 'v', long = "reroll", value_name = "N", default_value = "1")]
+    #[arg(
+        short = 'v',
+        long = "reroll",
+        value_name = "N",
+        default_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     version: u32,
 
     /// With a cover letter
     #[arg(long)]
     cover: bool,
 
-    /// The commit of this repository with the version before
-    #[arg(long, value_name = "REV")]
+    /// The commit of this repository with the version before, for the cover letter
+    #[arg(long, value_name = "REV", requires = "cover")]
     since: Option<String>,
 
     /// Sign off as this person, who sends the series

@@ -55,7 +55,8 @@ pub fn read(path: &Path, options: &mail::Options) -> Result<Mailed> {
 /// What a mail is to a series.
 enum Role {
     Cover,
-    Patch(Patch),
+    /// With the subject that its commit gets.
+    Patch(String),
     /// An answer, or somebody's thanks.
     Talk,
 }
@@ -92,11 +93,11 @@ fn sort(mails: &[&[u8]], options: &mail::Options) -> Result<Mailed> {
         };
         match role {
             Role::Talk => {}
-            Role::Patch(patch) => {
+            Role::Patch(subject) => {
                 if mail::loses_line_ends(bytes, options) {
                     return Err(mail::line_ends_lost(&format!("the mail \"{subject}\"")));
                 }
-                placed.subject = patch.subject;
+                placed.subject = subject;
                 patches.push(placed);
             }
             Role::Cover => {
@@ -151,7 +152,7 @@ fn role(
         .iter()
         .any(|name| mail::header(bytes, name).is_some());
     match Patch::parse(bytes, options) {
-        Ok(patch) => Ok(Role::Patch(patch)),
+        Ok(patch) => Ok(Role::Patch(patch.subject)),
         Err(_) if is_answer && !called_patch => Ok(Role::Talk),
         // `git format-patch -N` gives the cover letter a tag without a number.
         Err(mail::Error::NoDiff) if !called_patch || (place.is_none() && is_before_patches) => {

@@ -157,7 +157,7 @@ fn another_base() {
     let said = house.run(&["continue", "--json"]).ends(NEEDS_REFRESH);
     let json: serde_json::Value = serde_json::from_str(&said.output).unwrap();
     let hows = json["how"].as_array().unwrap();
-    assert_eq!(hows, &["resolved by hand", "exact"], "{json}");
+    assert_eq!(hows, &["resolved by hand", "offset 2 lines"], "{json}");
     house.run(&["export", "b"]).ends(0);
     house.run(&["apply", "b", "--dry-run"]).ends(0);
     house

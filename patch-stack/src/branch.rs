@@ -115,8 +115,8 @@ impl Layer {
         let ordered = variant
             .as_ref()
             .filter(|folder| folder.join("series").exists());
-        let order = series::order(ordered.unwrap_or(&home))
-            .map_err(|error| Failure::usage(error.to_string()))?;
+        let order = series::order(ordered.unwrap_or(&home)).map_err(unordered)?;
+        require_variants_listed(&home, entry)?;
         let mut patches: Vec<PatchFile> = Vec::with_capacity(order.len());
         for name in order {
             let varied = variant
@@ -168,6 +168,25 @@ impl Layer {
         strays.sort();
         strays
     }
+}
+
+fn unordered(error: series::Error) -> Failure {
+    Failure::usage(error.to_string())
+}
+
+/// Fails if a variant, for whatever base, has a patch file that no order names: it would be
+/// forgotten.
+fn require_variants_listed(home: &Path, entry: &SeriesEntry) -> Result<()> {
+    for variant in &entry.variants {
+        let folder = home.join(variant.folder());
+        if !folder.exists() {
+            continue;
+        }
+        let own = folder.join("series").exists();
+        let order = series::order(if own { &folder } else { home }).map_err(unordered)?;
+        series::require_listed(&folder, &order).map_err(unordered)?;
+    }
+    Ok(())
 }
 
 /// The SHA-256 over the order and the bytes of `patches`.

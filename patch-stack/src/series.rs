@@ -48,7 +48,7 @@ pub enum Error {
         what: &'static str,
     },
     /// A patch that no line names: it would be forgotten.
-    #[error("{}: the `series` file beside it does not name it; add it there, or remove the file", .path.display())]
+    #[error("{}: no `series` file names it; add it there, or remove the file", .path.display())]
     Unlisted {
         /// The patch file.
         path: PathBuf,
@@ -117,7 +117,7 @@ pub fn order(folder: &Path) -> Result<Vec<String>, Error> {
         }
         names.push(name.to_owned());
     }
-    unlisted(folder, &seen)?;
+    require_listed(folder, &names)?;
     Ok(names)
 }
 
@@ -130,7 +130,8 @@ fn remark_cut(line: &str) -> &str {
         .map_or(line, |start| &line[..start])
 }
 
-fn unlisted(folder: &Path, listed: &HashSet<&str>) -> Result<(), Error> {
+/// Fails if a patch file in `folder` is not among the names in `listed`.
+pub(crate) fn require_listed(folder: &Path, listed: &[String]) -> Result<(), Error> {
     let error = |error| Error::Io {
         path: folder.to_owned(),
         error,
@@ -139,7 +140,7 @@ fn unlisted(folder: &Path, listed: &HashSet<&str>) -> Result<(), Error> {
     for entry in std::fs::read_dir(folder).map_err(error)? {
         let name = entry.map_err(error)?.file_name();
         let name = name.to_string_lossy();
-        if name.ends_with(".patch") && !listed.contains(&*name) {
+        if name.ends_with(".patch") && !listed.iter().any(|found| *found == name) {
             strays.push(folder.join(&*name));
         }
     }

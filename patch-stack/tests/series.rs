@@ -61,7 +61,7 @@ fn what_is_odd_is_refused_with_its_place() {
     );
     assert!(message("../a.patch\n").contains("series:1: "));
     assert!(message("b.patch\na.patch\n").contains("b.patch: No such file"));
-    assert!(message("# none\n").contains("a.patch: the `series` file beside it does not name it"));
+    assert!(message("# none\n").contains("a.patch: no `series` file names it"));
 }
 
 #[test]

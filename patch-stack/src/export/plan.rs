@@ -310,6 +310,9 @@ impl Plan {
                     for old in &layer.patches {
                         if !planned.iter().any(|file| file.name == old.name) {
                             wanted.insert(layer.folder.join(&old.name), None);
+                            for variant in shared_order(job, layer) {
+                                wanted.insert(variant.join(&old.name), None);
+                            }
                         }
                     }
                     orders.push((layer.folder.join("series"), order(&layer.folder, &planned)));
@@ -367,6 +370,21 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// The folders of the layer's variants that have no order of their own: what goes from the series
+/// goes from them.
+fn shared_order(job: &Job<'_>, layer: &Layer) -> Vec<PathBuf> {
+    let Some(entry) = job.project.series.get(&layer.name) else {
+        return Vec::new();
+    };
+    let folders = entry
+        .variants
+        .iter()
+        .map(|variant| layer.folder.join(variant.folder()));
+    folders
+        .filter(|folder| !folder.join("series").exists())
+        .collect()
 }
 
 /// The `series` file of `folder` with these files: remarks at its top stay.

@@ -260,6 +260,35 @@ fn a_hand_edited_patch_is_noticed() {
 }
 
 #[test]
+fn a_variants_patch_that_no_order_names_is_an_error() {
+    let house = House::fetched();
+    house.redeclare(
+        "description = \"numbers\"",
+        "description = \"numbers\"\n[project.p.series.s.variant.two]\nbases = [\"v2\"]",
+    );
+    let stray = house.patch("variant-two/0003-a-stray.patch");
+    std::fs::create_dir_all(stray.parent().unwrap()).unwrap();
+    std::fs::copy(house.patch("0001-a-five.patch"), &stray).unwrap();
+    let text = "0003-a-stray.patch: no `series` file names it";
+    house.run(&["status"]).ends(1).says("broken").says(text);
+    house.run(&["verify"]).ends(1).says(text);
+    house.run(&["apply", "b"]).ends(USAGE).says(text);
+    // One that replaces a file of the series' is none.
+    let replaces = house.patch("variant-two/0001-a-five.patch");
+    std::fs::rename(&stray, &replaces).unwrap();
+    house.run(&["apply", "b"]).ends(0);
+    // An export that takes a patch out of the order they share takes its replacement along.
+    house.git(&["reset", "--quiet", "--hard", "HEAD~2"]);
+    house.change(&[(10, "ten")]);
+    house.commit("a: ten\n\nBecause of the ten.");
+    house
+        .run(&["export", "b"])
+        .ends(0)
+        .says("removed  patches/s/variant-two/0001-a-five.patch");
+    house.run(&["status"]).ends(0).says("clean");
+}
+
+#[test]
 fn a_mailed_series_becomes_a_layer_that_no_export_writes() {
     let house = House::fetched();
     house.mailbox("theirs.mbox");

@@ -60,7 +60,7 @@ pub fn branch(ground: &Ground<'_>, base: &str, description: &str) -> Result<Path
     let folder = ground.series_folder(&declared, name)?;
     let changed =
         declare::with_branch(&text, name, &ground.mirror.project, base, name, description)?;
-    let mut journal = Journal::default();
+    let mut journal = Journal::of(ground.folder);
     let order = folder.join("series");
     if !order.exists() {
         journal.write(order, Vec::new());
@@ -109,7 +109,7 @@ pub fn series(ground: &Ground<'_>, name: &str, mailed: &Mailed, ours: bool) -> R
     }
     let project = &ground.mirror.project;
     let changed = declare::with_series(&text, ground.branch, project, name, &mailed.title, id)?;
-    let mut journal = Journal::default();
+    let mut journal = Journal::of(ground.folder);
     let mut order = String::new();
     for (name, bytes) in &mailed.patches {
         journal.write(folder.join(name), bytes.clone());

@@ -119,7 +119,7 @@ pub fn export(job: &Job<'_>, ground: &Ground<'_>) -> Result<Exported> {
     job.watch.check()?;
 
     let changes = plan.changes(job)?;
-    let mut journal = Journal::default();
+    let mut journal = Journal::of(ground.folder);
     let mut removals = Vec::new();
     for change in &changes {
         match &change.content {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use git2::Oid;
 use serde::{Deserialize, Serialize};
 
-use super::state::make_parent;
+use super::state::{damaged, make_parent};
 use crate::failure::{At as _, Failure, Result};
 use crate::git::RefMove;
 use crate::lock::write_whole;
@@ -16,8 +16,11 @@ use crate::mirror::Mirror;
 use crate::watch::Watch;
 
 /// What is to be.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Journal {
+    /// The folder of the `branches.toml` that it belongs to: clones of a repository share a mirror.
+    #[serde(default)]
+    folder: PathBuf,
     /// Files by absolute path; none for one that is to go.
     files: Vec<(PathBuf, Option<Vec<u8>>)>,
     /// Refs and where they are to be.
@@ -25,6 +28,30 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
+    /// Nothing yet, for the `branches.toml` in `folder`.
+    pub(crate) fn of(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            files: Vec::new(),
+            refs: Vec::new(),
+        }
+    }
+
+    /// The one that a run has left which was cut short.
+    fn read(mirror: &Mirror, branch: &str) -> Result<Option<Self>> {
+        let file = place(mirror, branch);
+        match std::fs::read(&file) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| damaged(&file, branch, &error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::failed(format!(
+                "reading {}: {error}",
+                file.display()
+            ))),
+        }
+    }
+
     /// A file is to have this content. Files change in the order in which they are named.
     pub(crate) fn write(&mut self, path: PathBuf, content: Vec<u8>) {
         self.files.push((path, Some(content)));
@@ -86,21 +113,17 @@ impl Journal {
 
 /// Carries out the journal that a run left which was cut short.
 pub(super) fn finish(mirror: &Mirror, branch: &str, watch: &dyn Watch) -> Result<bool> {
-    let file = place(mirror, branch);
-    let bytes = match std::fs::read(&file) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => {
-            return Err(Failure::failed(format!(
-                "reading {}: {error}",
-                file.display()
-            )));
-        }
+    let Some(journal) = Journal::read(mirror, branch)? else {
+        return Ok(false);
     };
-    let journal: Journal = serde_json::from_slice(&bytes)
-        .map_err(|error| Failure::failed(format!("{} is damaged: {error}", file.display())))?;
+    let file = place(mirror, branch);
     journal.finish(mirror, &file, watch)?;
     Ok(true)
+}
+
+/// The folder of the `branches.toml` that the journal of `branch` belongs to, if there is one.
+pub(super) fn folder(mirror: &Mirror, branch: &str) -> Result<Option<PathBuf>> {
+    Ok(Journal::read(mirror, branch)?.map(|journal| journal.folder))
 }
 
 pub(super) fn place(mirror: &Mirror, branch: &str) -> PathBuf {

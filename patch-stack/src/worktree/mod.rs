@@ -21,6 +21,8 @@ pub(crate) use self::state::{applied_files, require_same_files};
 
 pub use self::desk::{Desk, Extent};
 pub use self::rebase::{Landed, Rebase, find_landed, rebase_onto, rehearse};
-pub use self::recovery::{Recovered, finish_interrupted, is_interrupted};
+pub use self::recovery::{
+    Recovered, finish_interrupted, is_half_written, is_interrupted, require_ours, set_aside,
+};
 pub use self::session::{Done, Job, Resolved, abort, apply, clean, go_on, skip};
 pub use self::state::{Applied, Operation, State};

@@ -81,10 +81,9 @@ impl State {
     pub fn read(mirror: &Mirror, branch: &str) -> Result<Option<Self>> {
         let file = Self::file(mirror, branch);
         match std::fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-                Failure::failed(format!("{} is damaged: {error}", file.display()))
-                    .hint("the commits are in the worktree; `branch clean` starts over")
-            }),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| damaged(&file, branch, &error)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Failure::failed(format!(
                 "reading {}: {error}",
@@ -125,24 +124,21 @@ impl State {
         .at("removing", &file)
     }
 
-    /// The branches of `mirror` that something is remembered of.
-    ///
-    /// # Errors
-    /// The folder can't be read.
-    pub fn all(mirror: &Mirror) -> Result<Vec<String>> {
-        let folder = mirror.root().join("state").join(&mirror.project);
-        let Ok(entries) = std::fs::read_dir(&folder) else {
-            return Ok(Vec::new());
-        };
-        let mut names: Vec<_> = entries
-            .flatten()
+    /// The branches of `mirror` that something is remembered of, or that a run has left something of.
+    #[must_use]
+    pub fn all(mirror: &Mirror) -> Vec<String> {
+        let mut names: Vec<_> = ["state", "journal"]
+            .iter()
+            .map(|kind| mirror.root().join(kind).join(&mirror.project))
+            .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten())
             .filter_map(|entry| {
                 let name = entry.file_name().into_string().ok()?;
                 Some(name.strip_suffix(".json")?.to_owned())
             })
             .collect();
         names.sort();
-        Ok(names)
+        names.dedup();
+        names
     }
 }
 
@@ -185,6 +181,14 @@ pub(crate) fn require_same_files(state: &State, layers: &[Layer]) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// A file of ours that can't be understood.
+pub(super) fn damaged(file: &Path, branch: &str, error: &serde_json::Error) -> Failure {
+    Failure::failed(format!("{} is damaged: {error}", file.display())).hint(format!(
+        "save what its worktree has and was not exported; then `branch clean {branch} --force` moves \
+         the file aside"
+    ))
 }
 
 pub(crate) fn make_parent(file: &Path) -> Result<()> {

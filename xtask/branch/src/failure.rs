@@ -85,6 +85,19 @@ pub(crate) fn status_of_error(error: &anyhow::Error) -> Status {
     }
 }
 
+/// `error` with what to do next, where there is one line for it.
+pub(crate) fn in_a_line(error: &anyhow::Error) -> String {
+    let library = error.downcast_ref::<patch_stack::failure::Failure>();
+    let hint = match error.downcast_ref::<Failure>() {
+        Some(failure) => failure.hint.as_ref(),
+        None => library.and_then(|failure| failure.hint.as_ref()),
+    };
+    match hint {
+        Some(hint) => format!("{error:#}; {hint}"),
+        None => format!("{error:#}"),
+    }
+}
+
 /// Prints `error` for a person and returns the status to end with.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
     // Whatever it failed at: a program that was told to stop with us fails, and says so.

@@ -55,8 +55,28 @@ impl House {
                 .into());
         }
         let root = Cache::open()?.folder("branches")?;
-        finish_interrupted(&folder, &root)?;
-        Self::read(folder, root)
+        // Before anything that they write is read.
+        for (project, branch) in noted(&root, "journal") {
+            let mirror = Mirror::open(&root, &project)?;
+            if worktree::is_half_written(&mirror, &branch, &folder) {
+                finish_interrupted(&folder, &mirror, &branch)?;
+            }
+        }
+        let house = Self::read(folder, root)?;
+        for (project, branch) in noted(&house.root, "state") {
+            let declared = house.declared.branches.get(&branch);
+            if !declared.is_some_and(|branch| branch.parts.contains_key(&project)) {
+                continue;
+            }
+            let mirror = house.mirror(&project)?;
+            // Whatever is wrong with it is told where that branch is asked for.
+            if worktree::require_ours(&mirror, &branch, &house.folder).is_ok()
+                && worktree::is_interrupted(&mirror, &branch)?
+            {
+                finish_interrupted(&house.folder, &mirror, &branch)?;
+            }
+        }
+        Ok(house)
     }
 
     fn read(folder: PathBuf, root: PathBuf) -> Result<Self> {
@@ -99,6 +119,7 @@ impl House {
         let _files = Guard::of_declaration(&self.folder, &watch)?;
         let mirror = self.mirror(project)?;
         let _guard = mirror.lock(&watch)?;
+        worktree::require_ours(&mirror, branch, &self.folder)?;
         Ok(act(&begin::Ground {
             folder: &self.folder,
             mirror: &mirror,
@@ -223,6 +244,7 @@ impl Place<'_> {
         let place = house.place(&self.branch.name, Some(&self.project.name))?;
         let mirror = place.mirror()?;
         let _guard = mirror.lock(&watch)?;
+        worktree::require_ours(&mirror, &place.branch.name, &house.folder)?;
         let base = place.base(&mirror, &base(&place, &mirror)?)?;
         let layers = place.layers_for(&base.name)?;
         act(
@@ -264,37 +286,28 @@ impl Place<'_> {
     }
 }
 
-/// Finishes or undoes what runs have left that were cut short, before anything they write is read.
-fn finish_interrupted(folder: &Path, root: &Path) -> Result<()> {
-    for (project, branch) in remembered(root) {
-        let mirror = Mirror::open(root, &project)?;
-        if !worktree::is_interrupted(&mirror, &branch)? {
-            continue;
+/// Finishes or undoes what a run has left of `branch` that was cut short.
+fn finish_interrupted(folder: &Path, mirror: &Mirror, branch: &str) -> Result<()> {
+    let watch = Shown::default();
+    let _files = Guard::of_declaration(folder, &watch)?;
+    let _guard = mirror.lock(&watch)?;
+    match worktree::finish_interrupted(mirror, branch, &watch)? {
+        Some(Recovered::Finished) => {
+            eprintln!("a run on {branch} that was cut short is finished now");
         }
-        let watch = Shown::default();
-        let _files = Guard::of_declaration(folder, &watch)?;
-        let _guard = mirror.lock(&watch)?;
-        match worktree::finish_interrupted(&mirror, &branch, &watch)? {
-            Some(Recovered::Finished) => {
-                eprintln!("a run on {branch} that was cut short is finished now");
-            }
-            Some(Recovered::Undone) => {
-                eprintln!("a run on {branch} that was cut short is undone now");
-            }
-            None => {}
+        Some(Recovered::Undone) => {
+            eprintln!("a run on {branch} that was cut short is undone now");
         }
+        None => {}
     }
     Ok(())
 }
 
-/// Projects and branches that a run has left something of, or a state between commands.
-fn remembered(root: &Path) -> BTreeSet<(String, String)> {
+/// Projects and branches that there is a note of, of the kind `state` or `journal`.
+fn noted(root: &Path, kind: &str) -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
     let list = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for project in ["journal", "state"]
-        .iter()
-        .flat_map(|name| list(&root.join(name)))
-    {
+    for project in list(&root.join(kind)) {
         for file in list(&project.path()) {
             let name = file.file_name().to_string_lossy().into_owned();
             if let Some(branch) = name.strip_suffix(".json") {

@@ -162,3 +162,61 @@ fn a_base_that_is_declared_otherwise_is_fetched_first() {
     house.run(&["fetch"]).ends(0).says("p v1: is there");
     house.run(&["status"]).ends(3).says("needs refresh");
 }
+
+#[test]
+fn a_damaged_note_stops_its_own_branch_only() {
+    let house = two_projects();
+    for kind in ["state", "journal"] {
+        house.run(&["apply", "b"]).ends(0);
+        let note = house.cache(kind).join("p/b.json");
+        std::fs::create_dir_all(note.parent().unwrap()).unwrap();
+        std::fs::write(&note, "{").unwrap();
+        let damaged = format!("{} is damaged", note.display());
+        house
+            .run(&["status"])
+            .ends(1)
+            .says("broken")
+            .says(&damaged)
+            .says("branch clean b --force")
+            .says("c       v1    2        clean");
+        house.run(&["doctor"]).ends(1).says(&damaged);
+        house.run(&["list"]).ends(0);
+        house.run(&["verify"]).ends(0);
+        house.run(&["apply", "c"]).ends(0);
+        house.run(&["continue"]).ends(6).says("no branch waits");
+        house.run(&["apply", "b"]).ends(1).says(&damaged);
+        house.run(&["clean", "b"]).ends(1).says(&damaged);
+        house
+            .run(&["clean", "b", "--force"])
+            .ends(0)
+            .says("b.set-aside");
+        let aside = std::fs::read_to_string(note.with_file_name("b.set-aside")).unwrap();
+        assert_eq!(aside, "{");
+        house.run(&["status"]).ends(0);
+    }
+}
+
+#[test]
+fn what_another_folders_run_left_is_not_written_from_here() {
+    let house = House::fetched();
+    let written = house.path().join("elsewhere/file");
+    let note = house.cache("journal/p/b.json");
+    std::fs::create_dir_all(note.parent().unwrap()).unwrap();
+    let left_by = |folder: &std::path::Path| {
+        let text = format!(
+            "{{\"folder\": {folder:?}, \"files\": [[{written:?}, [104, 105]]], \"refs\": []}}"
+        );
+        std::fs::write(&note, text).unwrap();
+    };
+    left_by(written.parent().unwrap());
+    house
+        .run(&["status"])
+        .ends(1)
+        .says("a run on b in")
+        .says("was cut short");
+    house.run(&["apply", "b"]).ends(6).says("finishes it");
+    assert!(!written.exists());
+    left_by(house.path());
+    house.run(&["list"]).ends(0).says("is finished now");
+    assert_eq!(std::fs::read_to_string(&written).unwrap(), "hi");
+}

@@ -11,7 +11,8 @@ use crate::house::{House, Shown};
 pub(crate) const ABOUT: &str = "Remove a branch's worktree and builds";
 pub(crate) const LONG_ABOUT: &str = "\
 Remove a branch's worktree, its builds and what is remembered of it. The patch files and the mirror
-stay. Refused if there is work that was not exported, unless --force says to drop it.";
+stay. Refused if there is work that was not exported, unless --force says to drop it. --force also moves
+aside what is remembered and can't be read any more.";
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask branch clean planes
@@ -37,6 +38,14 @@ impl Clean {
         for place in house.places(self.branch.as_deref())? {
             let mirror = place.mirror()?;
             let _guard = mirror.lock(&watch)?;
+            let name = &place.branch.name;
+            if self.force {
+                for file in worktree::set_aside(&mirror, name, &house.folder)? {
+                    eprintln!("what could not be used is kept as {}", file.display());
+                }
+            } else {
+                worktree::require_ours(&mirror, name, &house.folder)?;
+            }
             worktree::clean(&mirror, &place.branch.name, self.force, &watch)?;
             for folder in ["build", "mails"] {
                 let folder = house

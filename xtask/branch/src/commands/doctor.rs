@@ -7,10 +7,10 @@ use std::process::Stdio;
 use anyhow::Result;
 use clap::Args;
 use patch_stack::git;
-use patch_stack::worktree::{Desk, State};
+use patch_stack::worktree::{self, Desk, State};
 use serde_json::json;
 
-use crate::failure::Status;
+use crate::failure::{Status, in_a_line};
 use crate::house::House;
 
 pub(crate) const ABOUT: &str = "Say what is there, what is missing and what is broken";
@@ -64,7 +64,7 @@ impl Doctor {
             if self.thorough {
                 things.push(objects(&project.name, &mirror)?);
             }
-            for branch in State::all(&mirror)? {
+            for branch in State::all(&mirror) {
                 let what = format!("worktree {branch} ({})", project.name);
                 let declared = house
                     .declared
@@ -72,8 +72,9 @@ impl Doctor {
                     .get(&branch)
                     .is_some_and(|branch| branch.parts.contains_key(&project.name));
                 let desk = Desk::of(&mirror, &branch);
-                things.push(match State::read(&mirror, &branch) {
-                    Err(error) => broken(what, error.to_string()),
+                let ours = worktree::require_ours(&mirror, &branch, &house.folder);
+                things.push(match ours.and_then(|()| State::read(&mirror, &branch)) {
+                    Err(error) => broken(what, in_a_line(&error.into())),
                     Ok(_) if !declared => missing(
                         what,
                         format!(

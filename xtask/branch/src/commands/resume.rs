@@ -45,7 +45,14 @@ impl Resume {
                 .project
                 .as_ref()
                 .is_none_or(|name| *name == place.project.name);
-            let state = State::read(&place.mirror()?, &place.branch.name)?;
+            let state = match State::read(&place.mirror()?, &place.branch.name) {
+                // One that can't be read is no reason to leave the others waiting.
+                Err(error) if self.branch.is_none() => {
+                    eprintln!("note: {error}");
+                    None
+                }
+                state => state?,
+            };
             if wanted && state.is_some_and(|state| state.operation.is_some()) {
                 waiting.push(place);
             }

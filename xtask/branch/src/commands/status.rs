@@ -4,12 +4,12 @@
 use anyhow::Result;
 use clap::Args;
 use patch_stack::branch::Standing;
-use patch_stack::worktree::State;
+use patch_stack::worktree::{self, State};
 use serde_json::{Value, json};
 
 use super::apply::state_word;
 use crate::building;
-use crate::failure::{Status, status_of_error};
+use crate::failure::{Status, in_a_line, status_of_error};
 use crate::house::{House, Place};
 use crate::table;
 
@@ -120,9 +120,17 @@ fn look(place: &Place<'_>) -> Result<Line> {
                 .map_or("", |patch| patch.name.as_str())
         )),
     }
-    let Work { waits, words: work } = at_work(place)?;
+    // What is damaged is told on the branch's own line, and no other's.
+    let (work, damage) = match at_work(place) {
+        Ok(work) => (work, None),
+        Err(error) => (Work::default(), Some(in_a_line(&error))),
+    };
+    let Work { waits, words: work } = work;
     notes.extend(work.clone());
-    let (status, state) = if waits {
+    notes.extend(damage.clone());
+    let (status, state) = if damage.is_some() {
+        (Status::Failed, "broken")
+    } else if waits {
         (Status::Conflict, "conflict")
     } else {
         (super::apply::status_of(&standing), state_word(&standing))
@@ -161,6 +169,7 @@ fn look(place: &Place<'_>) -> Result<Line> {
 }
 
 /// What a person has under way.
+#[derive(Default)]
 struct Work {
     /// Is it a conflict that waits to be resolved?
     waits: bool,
@@ -169,6 +178,7 @@ struct Work {
 
 fn at_work(place: &Place<'_>) -> Result<Work> {
     let mirror = place.mirror()?;
+    worktree::require_ours(&mirror, &place.branch.name, &place.house.folder)?;
     let state = State::read(&mirror, &place.branch.name)?;
     if let Some(operation) = state.as_ref().and_then(|state| state.operation.as_ref()) {
         return Ok(Work {

@@ -14,7 +14,8 @@ use crate::patch_id;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// What undoes it applies, once what undoes the patches after it was applied, where that
-    /// was possible.
+    /// was possible; and the patch itself no longer does. (Where both do, the reverse may have
+    /// found lines that look alike.)
     pub reverse_applies: bool,
     /// Merged into the base by itself, it changes nothing.
     pub becomes_empty: bool,
@@ -43,7 +44,9 @@ pub fn find(
 
     let mut undone = applier.tree(base)?;
     for (patch, evidence) in patches.iter().zip(&mut found).rev() {
-        evidence.reverse_applies = applier.undo(&mut undone, &patch.diff.files)?;
+        let files = &patch.diff.files;
+        evidence.reverse_applies =
+            !applier.would_change(&mut undone, files)? && applier.undo(&mut undone, files)?;
     }
 
     for (patch, evidence) in patches.iter().zip(&mut found) {

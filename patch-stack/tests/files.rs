@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Repo, lines, same_as_am, same_or_both_stop};
+use common::{Repo, lines, parse, same_as_am, same_or_both_stop};
 use patch_stack::apply::How;
 
 /// Makes a commit by `change` and applies its patch to the commit before.
@@ -90,7 +90,22 @@ fn a_mode_that_the_index_line_has_wrong_stays() {
     repo.git(&["update-index", "--chmod=+x", "f"]);
     repo.git(&["commit", "-q", "-m", "executable"]);
     let base = repo.id("HEAD");
-    same_as_am(&repo, base, &patches);
+    let outcome = same_as_am(&repo, base, &patches);
+    assert_eq!(outcome.steps[0].how, How::OtherMode);
+}
+
+#[test]
+fn a_mode_that_is_there_already_makes_no_commit() {
+    let repo = Repo::new();
+    repo.write("f", "a\n");
+    let plain = repo.commit("base");
+    repo.git(&["update-index", "--chmod=+x", "f"]);
+    repo.git(&["commit", "-q", "-m", "executable"]);
+    let base = repo.id("HEAD");
+    let patches = repo.format_patch(&plain.to_string(), &[]);
+    let outcome = repo.applier().series(base, [&parse(&patches[0])]).unwrap();
+    assert_eq!(outcome.steps[0].how, How::AlreadyApplied);
+    assert_eq!(outcome.steps[0].commit, base);
 }
 
 #[test]

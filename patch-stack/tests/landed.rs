@@ -167,3 +167,54 @@ fn landed_patches_are_found_without_history() {
         commits.iter().rev().skip(1).copied().collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn a_reverse_that_fits_lines_that_look_alike_is_no_evidence() {
+    let function = |name: &str, middle: &str| {
+        format!("{name}\n{{\n\ta();\n\tb();\n\tc();\n{middle}\td();\n\te();\n\tf();\n}}\n")
+    };
+    let whole = |first: &str| function("first", first) + &function("second", "\tx();\n\ty();\n");
+    let repo = Repo::new();
+    repo.write("f", whole(""));
+    let base = repo.commit("base");
+    repo.write("f", whole("\tx();\n\ty();\n"));
+    let tip = repo.commit("first, too");
+    let patch = parse(&repo.format_patch(&base.to_string(), &[])[0]);
+    let landed = |base| {
+        landed::find(
+            &mut repo.applier(),
+            &repo.repository(),
+            base,
+            &[&patch],
+            &[],
+        )
+        .unwrap()[0]
+    };
+    assert!(!landed(base).is_any(), "{:?}", landed(base));
+    assert!(landed(tip).reverse_applies);
+}
+
+#[test]
+fn a_mode_has_landed_only_where_a_file_has_it() {
+    let repo = Repo::new();
+    repo.write("f", "a\n");
+    repo.commit("plain");
+    repo.git(&["config", "core.fileMode", "false"]);
+    repo.git(&["update-index", "--chmod=+x", "f"]);
+    let base = repo.commit("executable");
+    repo.git(&["update-index", "--chmod=-x", "f"]);
+    let tip = repo.commit("plain again");
+    let patch = parse(&repo.format_patch(&base.to_string(), &[])[0]);
+    let landed = |base| {
+        landed::find(
+            &mut repo.applier(),
+            &repo.repository(),
+            base,
+            &[&patch],
+            &[],
+        )
+        .unwrap()[0]
+    };
+    assert!(!landed(base).is_any(), "{:?}", landed(base));
+    assert!(landed(tip).reverse_applies && landed(tip).becomes_empty);
+}

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use common::Repo;
 use git2::{DiffOptions, Oid};
-use patch_stack::apply::{Applier, How};
+use patch_stack::apply::{Applier, How, Policy};
 use patch_stack::mail::{self, Options, Patch};
 use patch_stack::{landed, patch_id};
 use proptest::collection::vec;
@@ -172,9 +172,12 @@ proptest! {
         let tip = outcome.steps[0].commit;
         prop_assert_eq!(file.content(&mut applier, tip), after);
 
-        // What undoes it applies to the result.
+        // What undoes it applies to the result, and is evidence unless the patch applies once more.
         let found = landed::find(&mut applier, &file.repo.repository(), tip, &[&patch], &[]).unwrap();
-        prop_assert!(found[0].reverse_applies);
+        let policy = Policy { three_way: false, ..common::policy() };
+        let mut strict = Applier::new(&file.repo.repository(), policy).unwrap();
+        let again = strict.series(tip, [&patch]).unwrap().stopped.is_none();
+        prop_assert_eq!(found[0].reverse_applies, !again);
     }
 
     #[test]

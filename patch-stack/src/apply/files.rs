@@ -36,14 +36,15 @@ pub(super) fn edits(
         leaving,
         results: HashMap::new(),
         farthest: 0,
+        other_mode: false,
     };
     for file in files {
         work.apply(file)?;
     }
-    let how = if work.farthest == 0 {
-        How::Exact
-    } else {
-        How::Offset(work.farthest)
+    let how = match work.farthest {
+        _ if work.other_mode => How::OtherMode,
+        0 => How::Exact,
+        lines => How::Offset(lines),
     };
     let mut edits: Edits = work
         .results
@@ -83,6 +84,8 @@ struct Work<'w, 'd> {
     results: HashMap<&'d [u8], Option<FileEntry>>,
     /// The farthest that a hunk was found from where it should be, in lines.
     farthest: u64,
+    /// Did a file have another mode than the diff says?
+    other_mode: bool,
 }
 
 impl<'d> Work<'_, 'd> {
@@ -170,6 +173,7 @@ impl<'d> Work<'_, 'd> {
                         "it is a symbolic link, or should be one",
                     ));
                 }
+                self.other_mode |= file.old_mode.is_some_and(|old| old != mode);
                 from.mode
             }
             None => Mode::Regular.bits(),

@@ -135,7 +135,9 @@ impl Applier {
     fn patch(&mut self, tree: &mut Tree, before: Step, patch: &Patch) -> Result<Step, Failure> {
         let how = self.files(tree, &patch.diff.files)?;
         let written = tree.write(&mut self.store)?;
-        if how == How::ThreeWay && written == before.tree {
+        // git-am(1) makes an empty commit of a mode that the file has already; an export could not
+        // write that back.
+        if matches!(how, How::ThreeWay | How::OtherMode) && written == before.tree {
             return Ok(Step {
                 how: How::AlreadyApplied,
                 ..before
@@ -181,16 +183,32 @@ impl Applier {
         Ok(tree.write(&mut self.store)? == before)
     }
 
-    /// Does to `tree` what undoes `files`, at whatever lines, or leaves it alone. Returns whether
-    /// that was possible.
+    /// Whether `files` apply to `tree` as a patch, at whatever lines, and change something. `tree`
+    /// is only read.
+    pub(crate) fn would_change(&mut self, tree: &mut Tree, files: &[File]) -> Result<bool, Error> {
+        let edits = match files::edits(&mut self.store, tree, files, true) {
+            Ok((edits, _)) => edits,
+            Err(Failure::Patch(_)) => return Ok(false),
+            Err(Failure::Repository(error)) => return Err(error),
+        };
+        for (path, new) in &edits {
+            if tree.file(&self.store, path)? != *new {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Does to `tree` what undoes `files`, at whatever lines but from their own modes, or leaves
+    /// it alone. Returns whether that was possible.
     pub(crate) fn undo(&mut self, tree: &mut Tree, files: &[File]) -> Result<bool, Error> {
         let reversed: Vec<File> = files.iter().rev().map(File::reversed).collect();
         match files::edits(&mut self.store, tree, &reversed, true) {
+            Ok((_, How::OtherMode)) | Err(Failure::Patch(_)) => Ok(false),
             Ok((edits, _)) => {
                 files::carry_out(&self.store, tree, &edits)?;
                 Ok(true)
             }
-            Err(Failure::Patch(_)) => Ok(false),
             Err(Failure::Repository(error)) => Err(error),
         }
     }

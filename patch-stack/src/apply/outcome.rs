@@ -10,6 +10,9 @@ pub enum How {
     Exact,
     /// The farthest hunk was found so many lines away.
     Offset(u64),
+    /// A file has another mode than the patch says. It was changed all the same, as git-apply(1)
+    /// does with a warning; a mode that the patch does not change stays what it was.
+    OtherMode,
     /// By a three-way merge.
     ThreeWay,
     /// It changes nothing any more: no commit was made.

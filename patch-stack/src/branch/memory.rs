@@ -15,7 +15,7 @@ use crate::mail::Patch;
 use crate::mirror::Mirror;
 
 /// Counted up when the engine comes to other commits than before.
-const ENGINE: &[u8] = b"patch-stack 1";
+const ENGINE: &[u8] = b"patch-stack 2";
 
 /// What became of a series, as far as it is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,7 @@ impl Remembered {
                     match step.how {
                         How::Exact => json!("exact"),
                         How::Offset(lines) => json!(lines),
+                        How::OtherMode => json!("mode"),
                         How::ThreeWay => json!("three-way"),
                         How::AlreadyApplied => json!("already"),
                     }
@@ -67,6 +68,7 @@ impl Remembered {
                     tree: Oid::from_str(step[1].as_str()?).ok()?,
                     how: match (step[2].as_str(), step[2].as_u64()) {
                         (Some("exact"), _) => How::Exact,
+                        (Some("mode"), _) => How::OtherMode,
                         (Some("three-way"), _) => How::ThreeWay,
                         (Some("already"), _) => How::AlreadyApplied,
                         (_, Some(lines)) => How::Offset(lines),

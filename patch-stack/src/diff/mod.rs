@@ -145,7 +145,8 @@ impl File {
             } else {
                 self.old_path.clone()
             },
-            old_mode: self.new_mode,
+            // A mode that does not change is that of the `index` line.
+            old_mode: self.new_path.as_ref().and(self.new_mode.or(self.old_mode)),
             new_mode: self.old_mode,
             copy: false,
             old_blob: self.new_blob.clone(),

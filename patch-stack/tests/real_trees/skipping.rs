@@ -33,7 +33,7 @@ impl Counts {
     fn add(&mut self, outcome: &Outcome) {
         match outcome.steps.first().map(|step| step.how) {
             Some(How::Exact) => self.exact += 1,
-            Some(How::Offset(_)) => self.offset += 1,
+            Some(How::Offset(_) | How::OtherMode) => self.offset += 1,
             Some(How::ThreeWay) => self.three_way += 1,
             Some(How::AlreadyApplied) => self.already += 1,
             None => self.skipped += 1,

@@ -190,6 +190,7 @@ pub(crate) fn how(how: How) -> String {
     match how {
         How::Exact => "exact".to_owned(),
         How::Offset(lines) => format!("offset {lines} lines"),
+        How::OtherMode => "a file has another mode".to_owned(),
         How::ThreeWay => "three-way merge".to_owned(),
         How::AlreadyApplied => "already in the base".to_owned(),
     }

@@ -26,7 +26,7 @@ Examples:
 pub(crate) const ABOUT_LANDED: &str = "Say which patches another base has already";
 pub(crate) const LONG_ABOUT_LANDED: &str = "\
 Say which of a branch's patches another base has already. Three tests, none of which needs a common
-history: what undoes the patch applies there; merged there, the patch changes nothing; and, where
+history: what undoes the patch applies there and the patch no longer does; merged there, the patch changes nothing; and, where
 there is history, a commit has the same patch-id. A patch that landed in another form is not found.";
 pub(crate) const EXAMPLES_LANDED: &str = "\
 Examples:

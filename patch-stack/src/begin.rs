@@ -2,6 +2,7 @@
 //! What begins: a branch with an empty series, and a mailed series taken in. Files and declaration
 //! change together, or not at all.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::declare::{self, Declaration};
@@ -44,6 +45,23 @@ impl Ground<'_> {
             ))
         })?;
         Ok(self.folder.join(patches).join(series))
+    }
+
+    /// The names of all files in the folders of the branch's series.
+    fn names_in_branch(&self, declared: &Declaration) -> Result<HashSet<String>> {
+        let part = declared
+            .branches
+            .get(self.branch)
+            .and_then(|branch| branch.parts.get(&self.mirror.project));
+        let mut names = HashSet::new();
+        for series in part.into_iter().flat_map(|part| &part.series) {
+            let folder = self.series_folder(declared, series)?;
+            for entry in std::fs::read_dir(&folder).at("reading", &folder)? {
+                let entry = entry.at("reading", &folder)?;
+                names.insert(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(names)
     }
 }
 
@@ -107,11 +125,18 @@ pub fn series(ground: &Ground<'_>, name: &str, mailed: &Mailed, ours: bool) -> R
             folder.display()
         )));
     }
+    let taken = ground.names_in_branch(&declared)?;
     let project = &ground.mirror.project;
     let changed = declare::with_series(&text, ground.branch, project, name, &mailed.title, id)?;
     let mut journal = Journal::of(ground.folder);
     let mut order = String::new();
-    for (name, bytes) in &mailed.patches {
+    for (mailed_name, bytes) in &mailed.patches {
+        // A patch is known by its name in all of the branch.
+        let name = if taken.contains(mailed_name) {
+            &format!("{name}-{mailed_name}")
+        } else {
+            mailed_name
+        };
         journal.write(folder.join(name), bytes.clone());
         order.push_str(name);
         order.push('\n');
@@ -214,6 +239,29 @@ mod tests {
             },
             8,
         );
+    }
+
+    #[test]
+    fn a_patch_is_known_by_its_name_in_all_of_a_branch() {
+        let small = Small::new();
+        let same = "0001-a-five.patch";
+        let theirs = Mailed {
+            patches: vec![(same.to_owned(), std::fs::read(small.patch(same)).unwrap())],
+            ..mailed()
+        };
+        let folder = on(&small, "b", &Silent, |ground| {
+            series(ground, "theirs", &theirs, false)
+        })
+        .unwrap();
+        assert!(folder.join("theirs-0001-a-five.patch").exists());
+        let layers = small.layers("v1").unwrap();
+        assert_eq!(layers[0].patches[0].name, "theirs-0001-a-five.patch");
+
+        std::fs::rename(folder.join("theirs-0001-a-five.patch"), folder.join(same)).unwrap();
+        std::fs::write(folder.join("series"), format!("{same}\n")).unwrap();
+        let error = small.layers("v1").unwrap_err();
+        assert_eq!(error.kind, Kind::Usage);
+        assert!(error.message.contains("have the same name"), "{error}");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! all branches costs no more than reading their files.
 
 mod memory;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use git2::Oid;
@@ -89,17 +91,31 @@ pub struct Applied {
 /// Reads the layers of `part` for the base `base`. `folder` is that of `branches.toml`.
 ///
 /// # Errors
-/// A folder, an order file or a patch that can't be read.
+/// A folder, an order file or a patch that can't be read; two patch files of one name, which is a
+/// patch's identity in a branch.
 pub fn read_layers(
     folder: &Path,
     project: &Project,
     part: &Part,
     base: &str,
 ) -> Result<Vec<Layer>> {
-    part.series
+    let layers: Vec<_> = part
+        .series
         .iter()
         .map(|name| Layer::read(folder, project, &project.series[name], base))
-        .collect()
+        .collect::<Result<_>>()?;
+    let mut known = HashMap::new();
+    for file in patches(&layers) {
+        if let Some(other) = known.insert(&file.name, &file.path) {
+            return Err(Failure::usage(format!(
+                "{} and {} have the same name, and stand in one branch, where a patch is known by it",
+                other.display(),
+                file.path.display()
+            ))
+            .hint("rename one of them, in its `series` file as well"));
+        }
+    }
+    Ok(layers)
 }
 
 impl Layer {

@@ -270,7 +270,10 @@ impl Part {
             return Err(fields.wrong(format!("`{}` names no series", fields.path())));
         }
         let mut ours = false;
-        for name in &part.series {
+        for (index, name) in part.series.iter().enumerate() {
+            if part.series[..index].contains(name) {
+                return Err(fields.wrong(format!("the series `{name}` is named a second time")));
+            }
             let external = project.series[name].message_id.is_some();
             if external && ours {
                 return Err(fields.wrong(format!(

@@ -110,6 +110,12 @@ fn a_wrong_value_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_series_stands_once_in_a_branch() {
+    let error = refused(r#""planes"]"#, r#""planes", "planes"]"#);
+    assert!(error.contains("`planes` is named a second time"), "{error}");
+}
+
+#[test]
 fn a_branch_that_is_not_there_is_told_with_the_nearest() {
     let declared = Declaration::parse(GOOD).unwrap();
     assert_eq!(

@@ -87,15 +87,32 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// An object of a mirror that can't be read: its own words don't say which mirror's.
+fn unreadable(why: &str) -> Failure {
+    Failure::failed(format!("an object can't be read: {why}"))
+        .hint("`cargo xtask branch doctor --thorough` says which of which mirror, and what to do")
+}
+
 impl From<git2::Error> for Failure {
     fn from(error: git2::Error) -> Self {
-        Self::failed(error.message())
+        use git2::ErrorClass as Class;
+        match error.class() {
+            Class::Odb | Class::Object | Class::Zlib | Class::Tree | Class::Indexer => {
+                unreadable(error.message())
+            }
+            _ => Self::failed(error.message()),
+        }
     }
 }
 
 impl From<crate::apply::Error> for Failure {
     fn from(error: crate::apply::Error) -> Self {
-        Self::failed(error.to_string())
+        use crate::apply::Error;
+        match error {
+            Error::Git(error) => error.into(),
+            Error::Damaged { .. } => unreadable(&error.to_string()),
+            _ => Self::failed(error.to_string()),
+        }
     }
 }
 

@@ -130,7 +130,15 @@ fn from(
         fixups: fixups::digest(&got.fixups),
         fixup_names: source.fixups.clone(),
     };
-    let finished = finish(mirror, base, &got, &origin, how);
+    // Whoever asks for it again may do so because something is wrong with it.
+    let readable = if how.again {
+        watch.step(&format!("reading {} {} back", mirror.project, base.name));
+        mirror.require_readable(&base.name, got.commit)
+    } else {
+        Ok(())
+    };
+    watch.done();
+    let finished = readable.and_then(|()| finish(mirror, base, &got, &origin, how));
     if finished.is_err()
         && let Some(name) = got.scratch
     {

@@ -17,6 +17,7 @@ mod download;
 mod fetch;
 mod fixups;
 mod guard;
+mod health;
 mod origin;
 mod tarball;
 #[cfg(test)]

@@ -428,3 +428,41 @@ fn two_at_once_take_turns() {
     assert_eq!(results.iter().filter(|(_, new)| *new).count(), 1);
     assert!(results.windows(2).all(|pair| pair[0].0 == pair[1].0));
 }
+
+#[test]
+fn a_damaged_base_that_is_fetched_again_is_not_taken_for_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // It hardly compresses, so the middle of the pack is the middle of this.
+    let content: String = (0..2000_u32)
+        .map(|number| format!("{:08x}\n", number.wrapping_mul(2_654_435_761)))
+        .collect();
+    release(folder, "r-1", &[("a", &content)]);
+    let mirror = Mirror::open(folder, "p").unwrap();
+    let declared = base(tar("r-1.tar.gz"), &[]);
+    let (state, _) = get(folder, &mirror, &declared, None, false).unwrap();
+    assert_eq!(mirror.faults().unwrap(), Vec::<String>::new());
+    get(folder, &mirror, &declared, None, true).unwrap();
+
+    let packs = std::fs::read_dir(mirror.folder().join("objects/pack")).unwrap();
+    let pack = packs
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|end| end == "pack"))
+        .unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8].copy_from_slice(b"nonsense");
+    std::fs::remove_file(&pack).unwrap();
+    std::fs::write(&pack, bytes).unwrap();
+
+    let blob = format!("{}:a", state.imported);
+    let blob = mirror.git().text(&["rev-parse", &blob]).unwrap();
+    let faults = mirror.faults().unwrap();
+    assert!(faults[0].contains(&blob), "{faults:?}");
+    let error = get(folder, &mirror, &declared, None, true).unwrap_err();
+    assert!(error.message.contains("can't read it"), "{error}");
+    assert!(error.message.contains(&blob), "{error}");
+    assert!(error.hint.unwrap().contains("remove "));
+    assert_eq!(mirror.find_ref("refs/import/v1").unwrap(), None);
+    assert_eq!(mirror.base("v1").unwrap(), state);
+}

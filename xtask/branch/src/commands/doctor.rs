@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `branch doctor`: what is there, what is missing, what is broken.
 
-use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Result;
 use clap::Args;
 use patch_stack::git;
+use patch_stack::mirror::Mirror;
 use patch_stack::worktree::{self, Desk, State};
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::house::House;
 pub(crate) const ABOUT: &str = "Say what is there, what is missing and what is broken";
 pub(crate) const LONG_ABOUT: &str = "\
 Look at all that the branches need: git, the programs that unpack and check, the mirrors, the
-worktrees. Every object of the bases is looked at with --thorough, which takes minutes.
+worktrees. With --thorough every object of the mirrors is read, which takes minutes.
 
 Ends with status 1 if something is broken, with 5 if something is only missing.";
 pub(crate) const EXAMPLES: &str = "\
@@ -47,22 +47,32 @@ impl Doctor {
     pub(crate) fn run(self, house: &House) -> Result<Status> {
         let mut things = programs();
         for project in house.declared.projects.values() {
-            let mirror = house.mirror(&project.name)?;
-            for name in project.bases.keys() {
+            let mirror = match house.mirror(&project.name) {
+                Ok(mirror) => mirror,
+                Err(error) => {
+                    things.push(broken(
+                        format!("mirror of {}", project.name),
+                        in_a_line(&error),
+                    ));
+                    continue;
+                }
+            };
+            for (name, declared) in &project.bases {
                 let what = format!("{} {name}", project.name);
-                things.push(match mirror.find_base(name)? {
-                    Some(base) => match base.differs(&project.bases[name], &house.folder) {
+                things.push(match mirror.find_base(name) {
+                    Ok(Some(base)) => match base.differs(declared, &house.folder) {
                         None => good(what, format!("in the mirror, from {}", base.origin.source)),
                         Some(why) => missing(what, format!("{why}; `branch fetch`")),
                     },
-                    None if is_used(house, &project.name, name) => {
+                    Ok(None) if is_used(house, &project.name, name) => {
                         missing(what, "not in the mirror; `branch fetch`")
                     }
-                    None => good(what, "not in the mirror, and no branch is on it"),
+                    Ok(None) => good(what, "not in the mirror, and no branch is on it"),
+                    Err(error) => broken(what, format!("{error}; {}", mirror.remedy())),
                 });
             }
             if self.thorough {
-                things.push(objects(&project.name, &mirror)?);
+                things.push(objects(&project.name, &mirror));
             }
             for branch in State::all(&mirror) {
                 let what = format!("worktree {branch} ({})", project.name);
@@ -179,27 +189,20 @@ fn programs() -> Vec<Thing> {
     things
 }
 
-fn objects(project: &str, mirror: &patch_stack::mirror::Mirror) -> Result<Thing> {
+fn objects(project: &str, mirror: &Mirror) -> Thing {
     let what = format!("objects of {project}");
-    let output = mirror.git().try_output(&[
-        "fsck",
-        "--connectivity-only",
-        "--no-dangling",
-        "--no-progress",
-    ])?;
-    if output.status.success() {
-        return Ok(good(what, "all there"));
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let folder: &Path = mirror.folder();
-    Ok(broken(
-        what,
-        format!(
-            "{}; remove {} and fetch again, after exporting what is in its worktrees",
-            said.lines().next().unwrap_or("git fsck failed"),
-            folder.display()
+    let faults = match mirror.faults() {
+        Ok(faults) => faults,
+        Err(error) => return broken(what, error.to_string()),
+    };
+    match faults.split_first() {
+        None => good(what, "all there and whole"),
+        Some((first, [])) => broken(what, format!("{first}; {}", mirror.remedy())),
+        Some((first, more)) => broken(
+            what,
+            format!("{first}, and {} more; {}", more.len(), mirror.remedy()),
         ),
-    ))
+    }
 }
 
 fn is_used(house: &House, project: &str, base: &str) -> bool {

@@ -93,7 +93,11 @@ fn look(place: &Place<'_>) -> Result<Line> {
                     "-".to_owned(),
                     state.to_owned(),
                     "-".to_owned(),
-                    error.to_string(),
+                    if unavailable {
+                        error.to_string()
+                    } else {
+                        in_a_line(&error)
+                    },
                 ],
                 json: json!({
                     "branch": place.branch.name,

@@ -7,8 +7,9 @@ use patch_stack::branch::{self, Applied};
 use serde_json::json;
 
 use super::lock::{branch_lock, same_base};
-use crate::failure::{Failure, Status, status_of_error};
+use crate::failure::{Failure, Status, in_a_line, status_of_error};
 use crate::house::{House, Place};
+use crate::signals;
 
 pub(crate) const ABOUT: &str = "Check files, series and tips against branches.lock, offline";
 pub(crate) const LONG_ABOUT: &str = "\
@@ -45,7 +46,14 @@ impl Verify {
         let mut all = Vec::new();
         let mut status = Status::Good;
         for place in house.places(self.branch.as_deref())? {
-            let (word, text) = match verify(&place)? {
+            let verdict = match verify(&place) {
+                // One mirror that can't be read is no reason to leave out the others.
+                Err(error) if signals::check().is_ok() => {
+                    Verdict::Wrong(format!("{}: {}", place.project.name, in_a_line(&error)))
+                }
+                verdict => verdict?,
+            };
+            let (word, text) = match verdict {
                 Verdict::Holds(text) => ("ok", text),
                 Verdict::Wrong(text) => {
                     status = Status::Failed;

@@ -65,7 +65,11 @@ impl Lock {
     /// It can't be read, or is no lock.
     pub fn read(path: &Path) -> Result<Self> {
         match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Self::parse(&text).map_err(|error| error.in_file(path))?),
+            Ok(text) => Self::parse(&text).map_err(|error| {
+                Failure::from(error.in_file(path)).hint(
+                    "mend it, or `branch lock --update` writes it anew: from the files, and the bases as the mirror has them",
+                )
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(Failure::failed(format!(
                 "reading {}: {error}",

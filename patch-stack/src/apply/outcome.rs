@@ -60,7 +60,7 @@ pub enum Reason {
         what: &'static str,
     },
     /// It does not apply, and the blob that a merge would start from is not there.
-    #[error("{} does not apply, and the repository lacks its blob {blob} to merge from", .path.escape_ascii())]
+    #[error("{} does not apply, and {}", .path.escape_ascii(), lacks(.blob))]
     MissingBlob {
         /// The file.
         path: Vec<u8>,
@@ -94,7 +94,33 @@ fn list(paths: &[Vec<u8>]) -> String {
     paths.join(", ")
 }
 
+fn lacks(blob: &str) -> String {
+    if blob == "?" {
+        "the patch has no `index` line, which would name the blob to merge from".to_owned()
+    } else {
+        format!("the repository lacks its blob {blob} to merge from")
+    }
+}
+
 fn number(hunk: &Option<usize>) -> String {
     hunk.map(|hunk| format!(" at hunk {hunk}"))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_without_an_index_line_is_told_so() {
+        let told = |blob: &str| {
+            let (path, blob) = (b"a".to_vec(), blob.to_owned());
+            Reason::MissingBlob { path, blob }.to_string()
+        };
+        assert_eq!(
+            told("1234567"),
+            "a does not apply, and the repository lacks its blob 1234567 to merge from"
+        );
+        assert!(told("?").contains("the patch has no `index` line"));
+    }
 }

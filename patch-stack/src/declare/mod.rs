@@ -119,30 +119,37 @@ impl Declaration {
             }
             None => return Err(top.wrong(format!("the file has no `schema = {SCHEMA}`"))),
         }
+        // Unknown ones first: below `[brnch.b]` stands half of a branch.
+        let debian = top.optional_table("debian")?;
+        let (of_projects, of_branches, of_stacks) = (
+            top.children("project")?,
+            top.children("branch")?,
+            top.children("stack")?,
+        );
+        top.end(&[])?;
         let mut suites = Vec::new();
-        if let Some(debian) = top.optional_table("debian")? {
+        if let Some(debian) = debian {
             suites = debian.texts("suites")?;
             debian.end(&[])?;
         }
         let mut projects = BTreeMap::new();
-        for (name, fields) in top.children("project")? {
+        for (name, fields) in of_projects {
             check_name(&name).map_err(|why| fields.wrong(why))?;
             let project = Project::read(&name, &fields)?;
             projects.insert(name, project);
         }
         let mut branches = BTreeMap::new();
-        for (name, fields) in top.children("branch")? {
+        for (name, fields) in of_branches {
             check_name(&name).map_err(|why| fields.wrong(why))?;
             let branch = Branch::read(&name, &fields, &projects)?;
             branches.insert(name, branch);
         }
         let mut stacks = BTreeMap::new();
-        for (name, fields) in top.children("stack")? {
+        for (name, fields) in of_stacks {
             check_name(&name).map_err(|why| fields.wrong(why))?;
             let stack = Stack::read(&name, &fields, &branches)?;
             stacks.insert(name, stack);
         }
-        top.end(&[])?;
         Ok(Self {
             suites,
             projects,

@@ -2,6 +2,7 @@
 //! A project: where its patches lie, its bases with their sources, its series.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path};
 
 use super::build::Build;
 use super::fields::Fields;
@@ -174,6 +175,12 @@ impl Project {
             series: BTreeMap::new(),
             builds: BTreeMap::new(),
         };
+        if !is_below(&project.patches) {
+            return Err(fields.wrong(format!(
+                "`patches` is `{}`, and has to be a folder below that of branches.toml, like `patches/{name}`",
+                project.patches
+            )));
+        }
         if let Some(check) = fields.optional_table("checkpatch")? {
             project.checkpatch = Some(Checkpatch {
                 script: check.text("script")?,
@@ -203,6 +210,12 @@ impl Project {
         fields.end(&[])?;
         Ok(project)
     }
+}
+
+/// Is `path` a folder below another, however that is reached?
+fn is_below(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    !path.is_empty() && parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 impl Base {

@@ -63,6 +63,27 @@ fn a_good_one_is_read() {
 }
 
 #[test]
+fn a_misspelt_table_is_told_and_not_what_it_lacks() {
+    assert_eq!(
+        refused("[branch.planes]", "[brnch.planes]"),
+        "line 30: unknown key `brnch`; did you mean `branch`?"
+    );
+    let error = refused(
+        "[project.linux.series.planes]",
+        "[projct.linux.series.planes]",
+    );
+    assert!(error.contains("did you mean `project`?"), "{error}");
+}
+
+#[test]
+fn patches_lie_below_the_declaration() {
+    for path in ["../../etc", "/etc", "patches/../..", ""] {
+        let error = refused("\"patches/linux\"", &format!("\"{path}\""));
+        assert!(error.contains("has to be a folder below"), "{error}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_nearest() {
     assert_eq!(
         refused("licence =", "license ="),

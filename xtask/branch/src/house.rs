@@ -30,6 +30,8 @@ pub(crate) struct House {
     pub(crate) declared: Declaration,
     /// What is pinned.
     pub(crate) lock: Lock,
+    /// Is that of interest? It is not where all of it is written anew.
+    reads_lock: bool,
 }
 
 /// A branch's part in one project, with the declaration around it.
@@ -43,6 +45,15 @@ pub(crate) struct Place<'h> {
 impl House {
     /// Opens the house in `folder`, or in the workspace.
     pub(crate) fn open(folder: Option<&Path>) -> Result<Self> {
+        Self::open_with(folder, true)
+    }
+
+    /// The same with nothing pinned: `branches.lock`, which may be damaged, is not read.
+    pub(crate) fn open_without_lock(folder: Option<&Path>) -> Result<Self> {
+        Self::open_with(folder, false)
+    }
+
+    fn open_with(folder: Option<&Path>, reads_lock: bool) -> Result<Self> {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
             .ancestors()
             .nth(2)
@@ -62,7 +73,7 @@ impl House {
                 finish_interrupted(&folder, &mirror, &branch)?;
             }
         }
-        let house = Self::read(folder, root)?;
+        let house = Self::read(folder, root, reads_lock)?;
         for (project, branch) in noted(&house.root, "state") {
             let declared = house.declared.branches.get(&branch);
             if !declared.is_some_and(|branch| branch.parts.contains_key(&project)) {
@@ -79,15 +90,20 @@ impl House {
         Ok(house)
     }
 
-    fn read(folder: PathBuf, root: PathBuf) -> Result<Self> {
+    fn read(folder: PathBuf, root: PathBuf, reads_lock: bool) -> Result<Self> {
         let file = folder.join("branches.toml");
         let declared = Declaration::read(&file).map_err(patch_stack::failure::Failure::from)?;
-        let lock = Lock::read(&folder.join("branches.lock"))?;
+        let lock = if reads_lock {
+            Lock::read(&folder.join("branches.lock"))?
+        } else {
+            Lock::default()
+        };
         Ok(Self {
             folder,
             root,
             declared,
             lock,
+            reads_lock,
         })
     }
 
@@ -95,7 +111,8 @@ impl House {
     /// may have, since this one read them. Take it before the guard of a mirror.
     pub(crate) fn alone(&self, watch: &dyn Watch) -> Result<(Self, Guard)> {
         let guard = Guard::of_declaration(&self.folder, watch)?;
-        Ok((Self::read(self.folder.clone(), self.root.clone())?, guard))
+        let fresh = Self::read(self.folder.clone(), self.root.clone(), self.reads_lock)?;
+        Ok((fresh, guard))
     }
 
     /// The file `branches.lock`.

@@ -178,7 +178,11 @@ fn start() -> Result<Status> {
             return words.run(&house);
         }
     };
-    let house = House::open(words.folder.as_deref())?;
+    let folder = words.folder.as_deref();
+    let house = match &words.command {
+        BranchCommand::Lock(command) if command.writes_all() => House::open_without_lock(folder)?,
+        _ => House::open(folder)?,
+    };
     match words.command {
         BranchCommand::List(command) => command.run(&house),
         BranchCommand::Status(command) => command.run(&house),

@@ -237,6 +237,41 @@ fn mistakes_get_a_sentence() {
 }
 
 #[test]
+fn a_lock_that_is_wrong_or_damaged_is_told() {
+    let house = House::fetched();
+    house.run(&["lock"]).ends(0);
+    let file = house.path().join("branches.lock");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let zeros = format!("= \"{}\"", "0".repeat(40));
+    let with = |key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+        std::fs::write(&file, text.replace(line, &format!("{key}{zeros}"))).unwrap();
+    };
+    for (key, told) in [
+        ("tree ", "has the tree "),
+        ("tip-tree ", "its tip has the tree "),
+    ] {
+        with(key);
+        house
+            .run(&["verify"])
+            .ends(1)
+            .says(told)
+            .says("pins 0000000000000000000000000000000000000000");
+    }
+    let merged = format!("<<<<<<< HEAD\n{text}=======\n>>>>>>> theirs\n");
+    std::fs::write(&file, merged).unwrap();
+    for words in [&["status"][..], &["lock"]] {
+        house
+            .run(words)
+            .ends(USAGE)
+            .says("branches.lock:1: ")
+            .says("`branch lock --update`");
+    }
+    house.run(&["lock", "--update"]).ends(0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
 fn a_hand_edited_patch_is_noticed() {
     let house = House::fetched();
     house.run(&["lock"]).ends(0);

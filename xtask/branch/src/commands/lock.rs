@@ -12,7 +12,8 @@ use crate::house::{House, Place, Shown};
 pub(crate) const ABOUT: &str = "Pin bases, series and tips in branches.lock";
 pub(crate) const LONG_ABOUT: &str = "\
 Pin bases, series and tips in branches.lock. Series and tips are always pinned anew. A base that is
-pinned stays so, unless --update asks for what the mirror has now. Nothing is written unless every
+pinned stays so, unless --update asks for what the mirror has now; then the lock may even be damaged,
+by a merge for one. Nothing is written unless every
 branch applies cleanly.";
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -28,6 +29,11 @@ pub(crate) struct LockCommand {
 }
 
 impl LockCommand {
+    /// Whatever the lock says now, is all of it replaced?
+    pub(crate) fn writes_all(&self) -> bool {
+        self.update
+    }
+
     pub(crate) fn run(self, house: &House) -> Result<Status> {
         let watch = Shown::default();
         let (house, _files) = house.alone(&watch)?;
@@ -80,17 +86,25 @@ impl LockCommand {
 /// Fails if the mirror's base is not the pinned one.
 pub(crate) fn same_base(pinned: &BaseLock, applied: &Applied) -> Result<()> {
     let base = &applied.base;
-    if pinned.commit == base.imported.to_string()
-        && pinned.tree == base.tree.to_string()
-        && pinned.start == base.start.to_string()
-    {
+    let (commit, tree, start) = (
+        base.imported.to_string(),
+        base.tree.to_string(),
+        base.start.to_string(),
+    );
+    let parts = [
+        ("commit", &commit, &pinned.commit),
+        ("tree", &tree, &pinned.tree),
+        ("start", &start, &pinned.start),
+    ];
+    let Some((what, found, pinned)) = parts.into_iter().find(|(_, found, pinned)| found != pinned)
+    else {
         return Ok(());
-    }
+    };
     Err(Failure::new(
         Status::Failed,
         format!(
-            "the mirror's {} is {}, and branches.lock pins {}",
-            base.name, base.start, pinned.start
+            "the mirror's {} has the {what} {found}, and branches.lock pins {pinned}",
+            base.name
         ),
     )
     .hint("`branch fetch --again` gets the pinned one, `branch lock --update` pins this one")

@@ -177,8 +177,18 @@ pub(crate) fn against_lock(place: &Place<'_>, applied: &Applied) -> Result<()> {
             found.base, pinned.base
         ));
     }
+    if pinned.series != found.series {
+        return wrong("its series are not the pinned ones".to_owned());
+    }
+    let count = (found.patches.to_string(), pinned.patches.to_string());
+    let (what, found, pinned) = if found.tip_commit != pinned.tip_commit {
+        ("tip is", &found.tip_commit, &pinned.tip_commit)
+    } else if found.tip_tree != pinned.tip_tree {
+        ("tip has the tree", &found.tip_tree, &pinned.tip_tree)
+    } else {
+        ("number of patches is", &count.0, &count.1)
+    };
     wrong(format!(
-        "its tip is {}, and branches.lock pins {}",
-        found.tip_commit, pinned.tip_commit
+        "its {what} {found}, and branches.lock pins {pinned}"
     ))
 }

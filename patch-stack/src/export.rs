@@ -88,8 +88,18 @@ pub fn plan(job: &Job<'_>, ground: &Ground<'_>) -> Result<(Plan, State)> {
             .ok_or_else(|| Failure::refused(format!("{} has no commits", job.branch)))?
     };
     require_same_files(&state, job.layers)?;
+    job.watch.step(&format!(
+        "looking what the commits of {} have come to",
+        job.branch
+    ));
     let plan = Plan::make(job, &state, head, ground.series)?;
+    job.watch.done();
+    job.watch.step(&format!(
+        "applying {} patches as they are to be",
+        plan.files.len()
+    ));
     plan.prove(job, &state)?;
+    job.watch.done();
     Ok((plan, state))
 }
 
@@ -102,11 +112,14 @@ pub fn export(job: &Job<'_>, ground: &Ground<'_>) -> Result<Exported> {
     let (plan, mut state) = plan(job, ground)?;
     job.watch.check()?;
     let desk = job.desk();
+    job.watch
+        .step(&format!("applying {} patches", plan.files.len()));
     let outcome = crate::branch::make_of(
         job.mirror,
         plan.start,
         plan.files.iter().map(|file| &file.patch),
     )?;
+    job.watch.done();
     if let Some(stop) = outcome.stopped {
         return Err(Failure::new(Kind::Failed, stop.reason.to_string()));
     }

@@ -45,11 +45,14 @@ pub fn find_landed(job: &Job<'_>, onto: &BaseState) -> Result<Vec<Landed>> {
 }
 
 fn landed_with(job: &Job<'_>, applier: &mut Applier, onto: &BaseState) -> Result<Vec<Landed>> {
+    job.watch
+        .step(&format!("looking for what has landed on {}", onto.name));
     let repository = job.mirror.repository()?;
     let files = job.patches(None);
     let patches: Vec<_> = files.iter().map(|file| &file.patch).collect();
     let upstream = between(&repository, job.base.imported, onto.imported)?;
     let found = landed::find(applier, &repository, onto.start, &patches, &upstream)?;
+    job.watch.done();
     Ok(files
         .iter()
         .zip(found)
@@ -80,7 +83,13 @@ pub fn rehearse(job: &Job<'_>, onto: &BaseState, drop_landed: bool) -> Result<Re
     let repository = job.mirror.repository()?;
     let mut applier = Applier::new(&repository, branch::tolerant())?;
     let files = job.patches(None);
+    job.watch.step(&format!(
+        "applying {} patches to {}",
+        files.len(),
+        job.base.name
+    ));
     let old = applier.series(job.base.start, files.iter().map(|file| &file.patch))?;
+    job.watch.done();
     if let Some(stop) = &old.stopped {
         return Err(Failure::new(
             Kind::Conflict,
@@ -101,7 +110,13 @@ pub fn rehearse(job: &Job<'_>, onto: &BaseState, drop_landed: bool) -> Result<Re
         .map(|(file, step)| (file.name.clone(), step.commit))
         .unzip();
     job.watch.check()?;
+    job.watch.step(&format!(
+        "carrying {} patches to {}",
+        commits.len(),
+        onto.name
+    ));
     let outcome = rebase::dry_run(&mut applier, &commits, onto.start)?;
+    job.watch.done();
     job.watch.check()?;
     // Objects without a ref: git's range-diff reads them, and nothing else sees them.
     let old_tip = old.steps.last().map_or(job.base.start, |step| step.commit);
@@ -116,12 +131,15 @@ pub fn rehearse(job: &Job<'_>, onto: &BaseState, drop_landed: bool) -> Result<Re
     let range_diff = if old_tip == job.base.start || new_tip == onto.start {
         String::new()
     } else {
-        job.mirror.git().text(&[
+        job.watch.step("comparing with git range-diff");
+        let text = job.mirror.git().text(&[
             "range-diff",
             "--no-color",
             &format!("{}..{old_tip}", job.base.start),
             &format!("{}..{new_tip}", onto.start),
-        ])?
+        ])?;
+        job.watch.done();
+        text
     };
     Ok(Rebase {
         landed,

@@ -114,11 +114,14 @@ pub fn apply(job: &Job<'_>, upto: Option<usize>, full: bool) -> Result<Done> {
     desk.require_replaceable()?;
     job.watch.check()?;
     let patches = job.patches(upto);
+    job.watch
+        .step(&format!("applying {} patches", patches.len()));
     let outcome = branch::make_of(
         job.mirror,
         job.base.start,
         patches.iter().map(|file| &file.patch),
     )?;
+    job.watch.done();
     job.watch.check()?;
     let fresh = State {
         base: job.base.name.clone(),
@@ -161,7 +164,9 @@ pub(crate) fn settle(
         return Err(Failure::failed("more patches than files"));
     }
     let Some(stop) = &outcome.stopped else {
+        job.watch.step("checking the worktree out");
         desk.open_at(tip, extent)?;
+        job.watch.done();
         job.watch.check()?;
         let mut moves = vec![set(&desk.head_ref(), tip)];
         if kind == "apply" {

@@ -64,6 +64,57 @@ fn the_same_files_are_always_the_same_commits() {
     assert_eq!(git.text(&["rev-parse", "HEAD"]).unwrap(), tip.to_string());
 }
 
+/// Remembers which steps have ended well.
+#[derive(Default)]
+struct Steps {
+    now: std::cell::RefCell<Option<String>>,
+    done: std::cell::RefCell<Vec<String>>,
+}
+
+impl crate::watch::Watch for Steps {
+    fn step(&self, what: &str) {
+        self.now.replace(Some(what.to_owned()));
+    }
+
+    fn done(&self) {
+        // Whether another run is waited for is up to chance.
+        let done = self.now.take().filter(|what| !what.starts_with("waiting"));
+        self.done.borrow_mut().extend(done);
+    }
+}
+
+#[test]
+fn whatever_takes_long_says_what_it_is_at() {
+    let small = Small::new();
+    let steps = Steps::default();
+    let onto = small.base("v2");
+    small
+        .with(&steps, |job, _| apply(job, None, false))
+        .unwrap();
+    small
+        .with(&steps, |job, _| find_landed(job, &onto))
+        .unwrap();
+    small
+        .with(&steps, |job, _| rehearse(job, &onto, false))
+        .unwrap();
+    small.with(&steps, crate::export::export).unwrap();
+    assert_eq!(
+        steps.done.take(),
+        [
+            "applying 3 patches",
+            "checking the worktree out",
+            "looking for what has landed on v2",
+            "applying 3 patches to v1",
+            "looking for what has landed on v2",
+            "carrying 3 patches to v2",
+            "comparing with git range-diff",
+            "looking what the commits of b have come to",
+            "applying 3 patches as they are to be",
+            "applying 3 patches",
+        ]
+    );
+}
+
 #[test]
 fn the_first_patches_alone() {
     let small = Small::new();

@@ -299,7 +299,12 @@ impl Place<'_> {
     pub(crate) fn applied(&self) -> Result<Applied> {
         let mirror = self.mirror()?;
         let base = self.base(&mirror, &self.part.base)?;
-        Ok(branch::apply(&mirror, base, self.layers()?)?)
+        let layers = self.layers()?;
+        let watch = Shown::default();
+        watch.step(&format!("applying {}", self.title()));
+        let applied = branch::apply(&mirror, base, layers)?;
+        watch.done();
+        Ok(applied)
     }
 }
 

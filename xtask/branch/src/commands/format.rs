@@ -11,6 +11,7 @@ use patch_stack::history;
 use patch_stack::mail::{Person, trailers};
 use patch_stack::send::{self, Sending};
 use patch_stack::tools::Tools;
+use patch_stack::watch::Watch as _;
 
 use crate::failure::{Failure, Status};
 use crate::house::{House, Place, Shown};
@@ -120,6 +121,7 @@ impl Format {
             0 => applied.base.start,
             count => applied.outcome.steps[count - 1].commit,
         };
+        watch.step(&format!("writing the mails of {}", place.title()));
         let own: Vec<_> = branch::patches(&applied.layers).skip(below).collect();
         let cover = self.cover.then(|| cover_letter(&applied)).transpose()?;
         let previous = self
@@ -176,6 +178,7 @@ impl Format {
                 folder: &folder,
             },
         )?;
+        watch.done();
         println!("{} mails are in {}", files.len(), folder.display());
         let unsigned = own
             .iter()

@@ -4,11 +4,12 @@
 use anyhow::Result;
 use clap::Args;
 use patch_stack::branch::{self, Applied};
+use patch_stack::watch::Watch as _;
 use serde_json::json;
 
 use super::lock::{branch_lock, same_base};
 use crate::failure::{Failure, Status, in_a_line, status_of_error};
-use crate::house::{House, Place};
+use crate::house::{House, Place, Shown};
 use crate::signals;
 
 pub(crate) const ABOUT: &str = "Check files, series and tips against branches.lock, offline";
@@ -139,7 +140,10 @@ fn verify(place: &Place<'_>) -> Result<Verdict> {
         }
         Err(error) => return Err(error),
     };
+    let watch = Shown::default();
+    watch.step(&format!("verifying {}", place.title()));
     let applied = branch::apply_anew(&mirror, base, layers)?;
+    watch.done();
     if let Err(error) = applied.require_applied() {
         return Ok(Verdict::Wrong(error.to_string()));
     }

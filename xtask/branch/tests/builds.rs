@@ -273,6 +273,10 @@ fn a_stack_says_what_is_built_from_what() {
         said.contains("none used") && said.contains("not yet"),
         "{said}"
     );
+    let (status, said) = stack(&house, &["status", "--json"]);
+    assert_eq!(status, Some(3), "{said}");
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report[0]["parts"][0]["state"], "not built", "{said}");
     let (status, said) = stack(&house, &["build", "--platform", "one"]);
     assert_eq!(status, Some(0), "{said}");
     assert_eq!(

@@ -433,6 +433,10 @@ fn the_series_own_history_is_shown() {
 #[test]
 fn json_is_json() {
     let house = House::fetched();
+    house.repository();
+    house.mailbox("theirs.mbox");
+    let new = "new n --project p --base v1 --description d --json";
+    let new: Vec<_> = new.split(' ').collect();
     for words in [
         &["list", "--json"][..],
         &["status", "--json"],
@@ -445,11 +449,37 @@ fn json_is_json() {
         &["check", "b", "signoff,reason", "--json"],
         &["landed", "b", "--json"],
         &["rebase", "b", "--onto", "v2", "--dry-run", "--json"],
+        &["log", "b", "0001", "--json"],
+        &["lock", "--json"],
+        &["edit", "b", "--json"],
+        &["diff", "b", "HEAD", "--json"],
+        &["format", "b", "--json"],
+        &["rebase", "b", "--onto", "v3", "--json"],
+        &["edit", "b", "--json"],
+        &["skip", "--json"],
+        &["clean", "b", "--force", "--json"],
+        &["rebase", "b", "--onto", "v3", "--json"],
+        &["abort", "--json"],
+        &new,
+        &["import", "b", "theirs.mbox", "--series", "theirs", "--json"],
     ] {
         let said = house.run(words);
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(&said.output);
         assert!(parsed.is_ok(), "{words:?}: {}", said.output);
     }
+    // What is said, and not only that it is JSON. `continue` has a test of its own.
+    let json = |words: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&house.run(words).ends(0).output).unwrap()
+    };
+    let log = json(&["log", "b", "0001-a-five.patch", "--json"]);
+    assert_eq!(log["commits"][0]["subject"], "first", "{log}");
+    assert_eq!(json(&["lock", "--json"])["branches"], 2);
+    assert_eq!(json(&["clean", "b", "--json"])[0]["branch"], "b");
+    let edit = json(&["edit", "b", "--json"]);
+    assert_eq!(edit["worktree"].as_str(), house.worktree().to_str());
+    let mails = json(&["format", "b", "--output", "mails", "--json"]);
+    assert_eq!(mails["mails"].as_array().unwrap().len(), 2, "{mails}");
+    assert_eq!(mails["unsigned"], 2);
 }
 
 #[test]

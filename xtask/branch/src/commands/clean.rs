@@ -4,6 +4,7 @@
 use anyhow::Result;
 use clap::Args;
 use patch_stack::worktree;
+use serde_json::json;
 
 use crate::failure::Status;
 use crate::house::{House, Shown};
@@ -28,6 +29,10 @@ pub(crate) struct Clean {
     /// Drop work that was not exported
     #[arg(long, requires = "branch")]
     force: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Clean {
@@ -35,6 +40,7 @@ impl Clean {
         let watch = Shown::default();
         // What a run that was cut short had begun to write is finished first.
         let (house, _files) = house.alone(&watch)?;
+        let mut cleaned = Vec::new();
         for place in house.places(self.branch.as_deref())? {
             let mirror = place.mirror()?;
             let _guard = mirror.lock(&watch)?;
@@ -57,7 +63,16 @@ impl Clean {
                     std::fs::remove_dir_all(&folder)?;
                 }
             }
-            println!("{} is clean", place.title());
+            if !self.json {
+                println!("{} is clean", place.title());
+            }
+            cleaned.push(json!({
+                "branch": place.branch.name,
+                "project": place.project.name,
+            }));
+        }
+        if self.json {
+            println!("{:#}", json!(cleaned));
         }
         Ok(Status::Good)
     }

@@ -4,6 +4,7 @@
 use anyhow::Result;
 use clap::Args;
 use patch_stack::worktree::{self, State};
+use serde_json::json;
 
 use super::apply::apply_for_real;
 use crate::failure::Status;
@@ -37,8 +38,12 @@ pub(crate) struct Edit {
     full: bool,
 
     /// Print the folder and nothing else
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     path: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Edit {
@@ -48,7 +53,7 @@ impl Edit {
         let mut status = Status::Good;
         let was_there = desk.exists();
         if !was_there {
-            status = if self.path {
+            status = if self.path || self.json {
                 place.declared_job(|job, _| {
                     worktree::apply(job, None, self.full)?;
                     Ok(Status::Good)
@@ -63,7 +68,16 @@ impl Edit {
         if waits {
             status = Status::Conflict;
         }
-        if self.path {
+        if self.json {
+            println!(
+                "{:#}",
+                json!({
+                    "worktree": desk.folder(),
+                    "conflict_waits": waits,
+                    "under_way": desk.operation()?,
+                })
+            );
+        } else if self.path {
             println!("{folder}");
         } else if waits {
             // An apply that has just stopped has told how to go on.

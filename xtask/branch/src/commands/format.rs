@@ -12,6 +12,7 @@ use patch_stack::mail::{Person, trailers};
 use patch_stack::send::{self, Sending};
 use patch_stack::tools::Tools;
 use patch_stack::watch::Watch as _;
+use serde_json::json;
 
 use crate::failure::{Failure, Status};
 use crate::house::{House, Place, Shown};
@@ -77,6 +78,10 @@ pub(crate) struct Format {
     /// The project, where the branch has parts in several
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Format {
@@ -179,7 +184,6 @@ impl Format {
             },
         )?;
         watch.done();
-        println!("{} mails are in {}", files.len(), folder.display());
         let unsigned = own
             .iter()
             .filter(|file| {
@@ -188,7 +192,16 @@ impl Format {
                     .any(|trailer| trailer.key.eq_ignore_ascii_case("Signed-off-by"))
             })
             .count();
-        if self.signoff.is_none() && unsigned > 0 {
+        let unsigned = if self.signoff.is_none() { unsigned } else { 0 };
+        if self.json {
+            println!(
+                "{:#}",
+                json!({ "mails": files, "unsigned": unsigned, "to": to, "sent": false })
+            );
+            return Ok(Status::Good);
+        }
+        println!("{} mails are in {}", files.len(), folder.display());
+        if unsigned > 0 {
             println!(
                 "{unsigned} of them carry no Signed-off-by: --signoff \"Name <mail>\" adds yours"
             );

@@ -101,12 +101,16 @@ pub(crate) struct Log {
     patch: String,
 
     /// Show how the file changed each time
-    #[arg(long = "patch")]
+    #[arg(long = "patch", conflicts_with = "json")]
     patch_text: bool,
 
     /// The project, where the branch has parts in several
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Log {
@@ -149,14 +153,36 @@ impl Log {
         if let Some(variant) = &layer.variant {
             paths.push(variant.join(&file.name).display().to_string());
         }
-        let mut arguments = vec!["log", "--date=short", "--format=%h %ad %an: %s"];
+        let form = if self.json {
+            // No field of a commit has a NUL in it.
+            "--format=%H%x00%an%x00%ae%x00%aI%x00%s"
+        } else {
+            "--format=%h %ad %an: %s"
+        };
+        let mut arguments = vec!["log", "--date=short", form];
         if self.patch_text {
             arguments.push("--patch");
         }
         arguments.push("--");
         arguments.extend(paths.iter().map(String::as_str));
         let text = Git::worktree(&house.folder).text(&arguments)?;
-        if text.is_empty() {
+        if self.json {
+            let commits: Vec<_> = text
+                .lines()
+                .map(|line| {
+                    let mut fields = line.split('\0');
+                    let mut next = || fields.next().unwrap_or_default();
+                    json!({
+                        "commit": next(),
+                        "author": next(),
+                        "mail": next(),
+                        "date": next(),
+                        "subject": next(),
+                    })
+                })
+                .collect();
+            println!("{:#}", json!({ "file": file.name, "commits": commits }));
+        } else if text.is_empty() {
             println!("{} was never committed", file.name);
         } else {
             println!("{text}");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use patch_stack::{begin, import, mail};
+use serde_json::json;
 
 use crate::failure::Status;
 use crate::house::House;
@@ -44,6 +45,10 @@ pub(crate) struct Import {
     /// The project, where the branch has parts in several
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Import {
@@ -56,6 +61,20 @@ impl Import {
         let folder = house.begin(&place.project.name, &self.branch, |ground| {
             begin::series(ground, &self.series, &mailed, self.ours)
         })?;
+        if self.json {
+            let names: Vec<_> = mailed.patches.iter().map(|(name, _)| name).collect();
+            println!(
+                "{:#}",
+                json!({
+                    "series": self.series,
+                    "folder": folder,
+                    "title": mailed.title,
+                    "message_id": mailed.message_id,
+                    "patches": names,
+                })
+            );
+            return Ok(Status::Good);
+        }
         println!(
             "{} patches are in {}, \"{}\"",
             mailed.patches.len(),

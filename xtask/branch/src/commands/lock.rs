@@ -5,6 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use patch_stack::branch::{Applied, Standing};
 use patch_stack::lock::{BaseLock, BranchLock, Lock};
+use serde_json::json;
 
 use crate::failure::{Failure, Status};
 use crate::house::{House, Place, Shown};
@@ -26,6 +27,10 @@ pub(crate) struct LockCommand {
     /// Pin the bases anew as well
     #[arg(long)]
     update: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl LockCommand {
@@ -72,6 +77,18 @@ impl LockCommand {
             );
         }
         let changed = lock.write(&house.lock_file())?;
+        if self.json {
+            println!(
+                "{:#}",
+                json!({
+                    "file": house.lock_file(),
+                    "bases": lock.bases.len(),
+                    "branches": lock.branches.len(),
+                    "changed": changed,
+                })
+            );
+            return Ok(Status::Good);
+        }
         println!(
             "{}: {} bases, {} branches{}",
             house.lock_file().display(),

@@ -4,6 +4,7 @@
 use anyhow::Result;
 use clap::Args;
 use patch_stack::{begin, declare};
+use serde_json::json;
 
 use crate::failure::{Failure, Status};
 use crate::house::House;
@@ -32,6 +33,10 @@ pub(crate) struct New {
     /// One line on what it is for
     #[arg(long, value_name = "TEXT")]
     description: String,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl New {
@@ -41,6 +46,7 @@ impl New {
             project,
             base,
             description,
+            json: as_json,
         } = &self;
         declare::check_name(branch).map_err(Failure::usage)?;
         if !house.declared.projects.contains_key(project) {
@@ -54,8 +60,20 @@ impl New {
         let folder = house.begin(project, branch, |ground| {
             begin::branch(ground, base, description)
         })?;
-        println!("{branch} is declared, and {} is empty", folder.display());
-        println!("work on it: cargo xtask branch edit {branch}");
+        if *as_json {
+            println!(
+                "{:#}",
+                json!({
+                    "branch": branch,
+                    "project": project,
+                    "base": base,
+                    "folder": folder,
+                })
+            );
+        } else {
+            println!("{branch} is declared, and {} is empty", folder.display());
+            println!("work on it: cargo xtask branch edit {branch}");
+        }
         Ok(Status::Good)
     }
 }

@@ -8,6 +8,7 @@
 
 mod matching;
 mod plan;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use git2::Oid;
 
 pub use self::plan::{Change, Plan};
+pub use self::shared::{Shared, shared};
 
 use crate::declare::{self, Declaration};
 use crate::failure::{At as _, Failure, Kind, Result};
@@ -45,6 +47,8 @@ pub struct Exported {
     pub tip: Oid,
     /// The base that the branch is on from now on, if it was another.
     pub new_base: Option<String>,
+    /// The other branches that have a series of this one, and have changed with it.
+    pub shared: Vec<Shared>,
 }
 
 /// Plans the export of a branch as its commits are now.
@@ -132,6 +136,8 @@ pub fn export(job: &Job<'_>, ground: &Ground<'_>) -> Result<Exported> {
     job.watch.check()?;
 
     let changes = plan.changes(job)?;
+    let shared = shared(job, ground, &changes)?;
+    job.watch.check()?;
     let mut journal = Journal::of(ground.folder);
     let mut removals = Vec::new();
     for change in &changes {
@@ -193,6 +199,7 @@ pub fn export(job: &Job<'_>, ground: &Ground<'_>) -> Result<Exported> {
         changes,
         tip: whole,
         new_base,
+        shared,
     })
 }
 

@@ -408,6 +408,65 @@ fn a_conflict_on_another_base_is_exported_as_a_variant() {
     assert_eq!(small.export().unwrap().changes, []);
 }
 
+/// Branch `b` on `base`, and another branch `c` of the same series on `v1`.
+fn with_another_branch(base: &str) -> Small {
+    let small = Small::new();
+    let file = small.path().join("branches.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("base = \"v1\" #", &format!("base = \"{base}\" #"));
+    let other =
+        "[branch.c]\ndescription = \"c\"\n[branch.c.p]\nbase = \"v1\"\nseries = [\"ours\"]\n";
+    write(&file, &format!("{text}\n{other}"));
+    small
+}
+
+#[test]
+fn another_branch_of_the_series_is_not_moved_to_and_fro() {
+    let small = with_another_branch("v2");
+    small.apply().unwrap();
+    let before = small.picture();
+    let error = small.export().unwrap_err();
+    assert_eq!(error.kind, Kind::Refused);
+    assert_eq!(
+        error.message,
+        "c has the series ours as well, and would need a refresh on v1"
+    );
+    assert!(error.hint.unwrap().contains("bases = [\"v2\"]"));
+    assert_eq!(small.picture(), before);
+
+    let file = small.path().join("branches.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let variant = "[project.p.series.ours.variant.two]\nbases = [\"v2\"]\n";
+    write(
+        &file,
+        &text.replace("[branch.b]", &format!("{variant}[branch.b]")),
+    );
+    let exported = small.export().unwrap();
+    assert_eq!(exported.shared, []);
+    assert_eq!(
+        words(&small, &exported),
+        [
+            "new ours/variant-two/0001-a-five.patch",
+            "new ours/variant-two/0002-a-fifteen.patch",
+        ]
+    );
+}
+
+#[test]
+fn another_branch_that_changes_with_the_series_is_named() {
+    let small = with_another_branch("v1");
+    small.apply().unwrap();
+    write(&small.desk().folder().join("src/z"), "z\n");
+    commit(&small.git(), "z");
+    let exported = small.export().unwrap();
+    let told: Vec<_> = exported.shared.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["c has changed as well, and applies to v1; `branch lock` pins it"]
+    );
+    assert_eq!(small.export().unwrap().shared, []);
+}
+
 #[test]
 fn an_export_that_is_cut_short_anywhere_is_finished_by_the_next_run() {
     let prepare = || {

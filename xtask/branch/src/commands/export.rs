@@ -15,6 +15,9 @@ Write a branch's commits back to its patch files. A patch that was not touched k
 files to be are applied again by the other engine, and have to come to the same trees, before
 anything is written. branches.lock follows; after a rebase, so does the base in branches.toml.
 
+Other branches that have one of the series are rehearsed and named. One on another base that would
+stand worse than before stops the export, unless a variant is declared for either base.
+
 --check writes nothing, and ends with status 3 if an export would change something.";
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -61,13 +64,15 @@ impl Export {
             );
         }
         place.current_job(self.series.as_deref(), |job, ground| {
-            let (changes, tip, base) = if self.check {
+            let (changes, tip, base, shared) = if self.check {
                 let (plan, state) = export::plan(job, ground)?;
                 let moved = (state.base != place.part.base).then_some(state.base);
-                (plan.changes(job)?, None, moved)
+                let changes = plan.changes(job)?;
+                let shared = export::shared(job, ground, &changes)?;
+                (changes, None, moved, shared)
             } else {
                 let done = export::export(job, ground)?;
-                (done.changes, Some(done.tip), done.new_base)
+                (done.changes, Some(done.tip), done.new_base, done.shared)
             };
             let shown = |path: &std::path::Path| {
                 path.strip_prefix(&house.folder)
@@ -86,6 +91,7 @@ impl Export {
                         "changes": files,
                         "tip_commit": tip.map(|tip| tip.to_string()),
                         "new_base": base,
+                        "shared": shared.iter().map(ToString::to_string).collect::<Vec<_>>(),
                     })
                 );
             } else {
@@ -102,6 +108,9 @@ impl Export {
                     Some(tip) => println!("the files give {tip}"),
                     None if changes.is_empty() => println!("an export would change nothing"),
                     None => {}
+                }
+                for other in &shared {
+                    eprintln!("note: {other}");
                 }
                 if tip.is_some() && job.desk().exists() {
                     for file in job.desk().untracked()? {

@@ -5,6 +5,8 @@ mod common;
 
 use common::{Repo, lines, parse, same_as_am, same_or_both_stop};
 use patch_stack::apply::How;
+use patch_stack::landed;
+use patch_stack::mail::{Options, Patch};
 
 /// Makes a commit by `change` and applies its patch to the commit before.
 #[track_caller]
@@ -228,6 +230,129 @@ fn odd_names() {
             repo.write("empty with space", "");
         },
     );
+}
+
+#[test]
+fn the_deepest_path_is_no_trouble_and_a_deeper_one_is_refused() {
+    let repo = Repo::new();
+    repo.write("f", "a\n");
+    let base = repo.commit("base");
+    let mail = |names: usize| {
+        let path = vec!["a"; names].join("/");
+        mail_of_new_file(&format!("a/{path}"), &format!("b/{path}"), "100644")
+    };
+    let patch = parse(&mail(256));
+    let mut applier = repo.applier();
+    let outcome = applier.series(base, [&patch]).unwrap();
+    assert!(outcome.is_exact());
+    let tip = outcome.steps[0].commit;
+    let landed = landed::find(&mut applier, &repo.repository(), tip, &[&patch], &[]).unwrap();
+    assert!(landed[0].reverse_applies);
+    for names in [257, 50_000] {
+        let error = Patch::parse(&mail(names), &Options::default()).unwrap_err();
+        assert!(error.to_string().contains("is longer or deeper"), "{error}");
+    }
+}
+
+#[test]
+fn paths_are_refused_where_git_refuses_them() {
+    let repo = Repo::new();
+    repo.git(&["config", "core.protectHFS", "true"]);
+    let blob = String::from_utf8(repo.git_with(&["hash-object", "-w", "--stdin"], b"")).unwrap();
+    let quoted = |path: &str| -> String {
+        let bytes: String = path.bytes().map(|byte| format!("\\{byte:03o}")).collect();
+        format!("\"{bytes}\"")
+    };
+    let paths = [
+        "a",
+        "a/b",
+        "..",
+        "a/../b",
+        "./a",
+        "a/.",
+        "a//b",
+        "a/",
+        ".git",
+        "a/.git",
+        ".GIT/x",
+        ".git./x",
+        ".git../x",
+        ".git /x",
+        ".git . ./x",
+        ".git:x",
+        ".git::$INDEX_ALLOCATION/x",
+        "git~1",
+        "git~1/x",
+        "GIT~1. /x",
+        "git~1:x",
+        "git~2/x",
+        "git~10",
+        "a\\.git\\x",
+        "a\\.GIT. \\x",
+        "a\\git~1",
+        "a\\.git",
+        "a\\b",
+        "a\\.gitignore",
+        ".git\\x",
+        ".gitx",
+        ".git.x",
+        "x.git",
+        ".gi",
+        ".gitignore",
+        "a/.github/b",
+        "..a",
+        "...",
+        " ",
+        ".git\tx",
+        ".g\u{200c}it",
+        ".g\u{200c}it/x",
+        "\u{feff}.git",
+        ".git\u{206f}",
+        ".gi\u{e9}t",
+        "\u{202a}.GIT/x",
+        ".git\u{2070}",
+        ".gitmodules",
+        "a/.gitmodules",
+        ".GitModules",
+        "gitmod~1",
+        "gitmod~1. ",
+        ".gitmodules ..",
+        "gitmodules",
+        "gi7eba~1",
+        ".gitm\u{200c}odules",
+        "a\\.gitmodules",
+    ];
+    for path in paths {
+        for mode in ["100644", "120000"] {
+            let info = format!("{mode},{},{path}", blob.trim());
+            let theirs = repo
+                .command(&["update-index", "--add", "--cacheinfo", &info])
+                .output()
+                .unwrap();
+            repo.git(&["read-tree", "--empty"]);
+            let mail = mail_of_new_file(
+                &quoted(&format!("a/{path}")),
+                &quoted(&format!("b/{path}")),
+                mode,
+            );
+            let ours = Patch::parse(&mail, &Options::default());
+            assert_eq!(
+                ours.is_ok(),
+                theirs.status.success(),
+                "{mode} {path:?}: {ours:?}"
+            );
+        }
+    }
+}
+
+/// A mail that makes an empty file.
+fn mail_of_new_file(old: &str, new: &str, mode: &str) -> Vec<u8> {
+    format!(
+        "From: A <a@example.org>\nDate: Tue, 3 Mar 2026 12:00:00 +0100\n\
+         Subject: [PATCH] new\n\nWhy.\n---\n\
+         diff --git {old} {new}\nnew file mode {mode}\nindex 0000000..e69de29\n"
+    )
+    .into_bytes()
 }
 
 #[test]

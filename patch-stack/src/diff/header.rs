@@ -126,12 +126,15 @@ impl Header {
             ));
         }
         for path in [&old_path, &new_path].into_iter().flatten() {
-            if !path::is_safe(path) {
-                return Err(error(&format!(
-                    "the path `{}` leads out of the tree or into `.git`",
-                    path.escape_ascii()
-                )));
+            if let Some(fault) = path::fault(path) {
+                let shown = path[..path.len().min(80)].escape_ascii();
+                let more = if path.len() > 80 { "..." } else { "" };
+                return Err(error(&format!("the path `{shown}{more}` {fault}")));
             }
+        }
+        let mode = self.new_mode.or(self.new_file).or(self.index_mode);
+        if mode == Some(Mode::Symlink) && new_path.as_deref().is_some_and(path::is_module_list) {
+            return Err(error("a symbolic link in the place of `.gitmodules`"));
         }
         let (old_blob, new_blob) = self.blobs.unzip();
         let file = File {

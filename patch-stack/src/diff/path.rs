@@ -92,19 +92,74 @@ fn same(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
     (first == second).then(|| first.to_vec())
 }
 
-/// Whether a path stays in the tree, and out of the repository's own files on file systems that
-/// take `.GIT` and `.git ` for the same.
+/// Bytes that a path may have; Linux takes no longer one.
+const LONGEST_PATH: usize = 4095;
+
+/// Bytes that a name in it may have; few file systems take a longer one.
+const LONGEST_NAME: usize = 255;
+
+/// Names that a path may have, far above what any project has. A tree is changed folder by folder,
+/// each within the one above, and the stack has an end.
+const DEEPEST: usize = 256;
+
+/// Whether a path is one that a tree may have.
 pub(crate) fn is_safe(path: &[u8]) -> bool {
-    path.split(|byte| *byte == b'/').all(|name| {
-        let trimmed = name
-            .trim_ascii_end()
-            .strip_suffix(b".")
-            .unwrap_or(name.trim_ascii_end());
-        !matches!(name, b"" | b"." | b"..")
-            && !trimmed.eq_ignore_ascii_case(b".git")
-            && !name.eq_ignore_ascii_case(b"git~1")
-            && !name.contains(&0)
-    })
+    fault(path).is_none()
+}
+
+/// What is wrong with a path, if anything is.
+pub(super) fn fault(path: &[u8]) -> Option<&'static str> {
+    let mut names = path.split(|byte| *byte == b'/');
+    let long = path.len() > LONGEST_PATH
+        || names.clone().nth(DEEPEST).is_some()
+        || names.clone().any(|name| name.len() > LONGEST_NAME);
+    if long {
+        return Some("is longer or deeper than a file system takes");
+    }
+    names
+        .any(|name| matches!(name, b"" | b"." | b"..") || name.contains(&0) || is_dot_git(name))
+        .then_some("leads out of the tree or into `.git`")
+}
+
+/// Whether some file system takes `name` for `.git`, by the rules of git's own `verify_path` with
+/// `core.protectNTFS` and `core.protectHFS`: case, what may follow the name, its short form, a
+/// backslash that parts names, characters that are passed over.
+fn is_dot_git(name: &[u8]) -> bool {
+    let parts = name.split(|byte| *byte == b'\\');
+    parts
+        .map(without_tail)
+        .any(|part| part.eq_ignore_ascii_case(b".git") || part.eq_ignore_ascii_case(b"git~1"))
+        || without_ignored(name).eq_ignore_ascii_case(".git")
+}
+
+/// Whether some file system takes the end of `path` for `.gitmodules`, which git takes no symbolic
+/// link for.
+pub(super) fn is_module_list(path: &[u8]) -> bool {
+    let name = path.rsplit(|byte| matches!(byte, b'/' | b'\\')).next();
+    let name = name.unwrap_or_default();
+    let short = without_tail(name).to_ascii_lowercase();
+    short == b".gitmodules"
+        || short.starts_with(b"gitmod~")
+        || short.starts_with(b"gi7e") && short.contains(&b'~')
+        || without_ignored(name).eq_ignore_ascii_case(".gitmodules")
+}
+
+/// A name without what NTFS passes over at its end: a stream's name, then dots and blanks.
+fn without_tail(name: &[u8]) -> &[u8] {
+    let end = name.iter().position(|byte| *byte == b':');
+    let name = &name[..end.unwrap_or(name.len())];
+    let end = name.iter().rposition(|byte| !matches!(byte, b'.' | b' '));
+    &name[..end.map_or(0, |last| last + 1)]
+}
+
+/// A name without the characters that HFS+ passes over.
+fn without_ignored(name: &[u8]) -> String {
+    String::from_utf8_lossy(name)
+        .chars()
+        .filter(|letter| {
+            !matches!(letter, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -154,6 +209,23 @@ mod tests {
             "a\0b",
         ] {
             assert!(!is_safe(path.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_have_an_end() {
+        let deep = |names: usize| vec!["a"; names].join("/");
+        assert!(is_safe(deep(DEEPEST).as_bytes()));
+        let name = "a".repeat(LONGEST_NAME);
+        assert!(is_safe(name.as_bytes()));
+        let long = vec![name.as_str(); 16].join("/");
+        assert_eq!(long.len(), LONGEST_PATH);
+        assert!(is_safe(long.as_bytes()));
+        for path in [deep(DEEPEST + 1), deep(50_000), name + "a", long + "a"] {
+            assert_eq!(
+                fault(path.as_bytes()),
+                Some("is longer or deeper than a file system takes")
+            );
         }
     }
 }

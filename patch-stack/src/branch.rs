@@ -190,9 +190,21 @@ fn unordered(error: series::Error) -> Failure {
     Failure::usage(error.to_string())
 }
 
-/// Fails if a variant, for whatever base, has a patch file that no order names: it would be
-/// forgotten.
+/// Fails if a variant, for whatever base, has a patch file that no order names, or is not declared:
+/// it would be forgotten.
 fn require_variants_listed(home: &Path, entry: &SeriesEntry) -> Result<()> {
+    for found in std::fs::read_dir(home).at("reading", home)? {
+        let path = found.at("reading", home)?.path();
+        let name = path.file_name().unwrap_or_default();
+        let declared = || entry.variants.iter().any(|known| *known.folder() == *name);
+        if name.as_encoded_bytes().starts_with(b"variant-") && path.is_dir() && !declared() {
+            return Err(Failure::usage(format!(
+                "{} is of a variant that branches.toml does not declare",
+                path.display()
+            ))
+            .hint("declare it, or remove the folder"));
+        }
+    }
     for variant in &entry.variants {
         let folder = home.join(variant.folder());
         if !folder.exists() {

@@ -136,11 +136,12 @@ pub(crate) fn require_listed(folder: &Path, listed: &[String]) -> Result<(), Err
         path: folder.to_owned(),
         error,
     };
+    let listed: HashSet<_> = listed.iter().map(String::as_str).collect();
     let mut strays = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(error)? {
         let name = entry.map_err(error)?.file_name();
         let name = name.to_string_lossy();
-        if name.ends_with(".patch") && !listed.iter().any(|found| *found == name) {
+        if name.ends_with(".patch") && !listed.contains(&*name) {
             strays.push(folder.join(&*name));
         }
     }

@@ -408,6 +408,49 @@ fn a_conflict_on_another_base_is_exported_as_a_variant() {
     assert_eq!(small.export().unwrap().changes, []);
 }
 
+#[test]
+fn no_patch_of_a_variant_is_forgotten() {
+    let small = Small::new();
+    let variant = small.patch("variant-three");
+    let text = std::fs::read_to_string(small.patch("0002-a-fifteen.patch")).unwrap();
+    write(&variant.join("0002-a-fifteen.patch"), &text);
+    write(&variant.join("more.patch"), &text);
+    for base in ["v1", "v3"] {
+        let error = small.layers(base).unwrap_err();
+        assert_eq!(error.kind, Kind::Usage);
+        assert!(
+            error.message.contains("variant-three/more.patch"),
+            "{error}"
+        );
+    }
+    std::fs::remove_file(variant.join("more.patch")).unwrap();
+    let other = small.patch("variant-four");
+    std::fs::create_dir(&other).unwrap();
+    let error = small.layers("v1").unwrap_err();
+    assert!(
+        error.message.contains("variant-four is of a variant that"),
+        "{error}"
+    );
+    std::fs::remove_dir(&other).unwrap();
+
+    // What the series drops, its variants drop.
+    small.apply().unwrap();
+    let git = small.git();
+    git.output(&["reset", "--quiet", "--hard", "HEAD~2"])
+        .unwrap();
+    git.output(&["cherry-pick", "refs/applied/b"]).unwrap();
+    let exported = small.export().unwrap();
+    assert_eq!(
+        words(&small, &exported),
+        [
+            "changed ours/series",
+            "removed ours/0002-a-fifteen.patch",
+            "removed ours/variant-three/0002-a-fifteen.patch",
+        ]
+    );
+    small.layers("v3").unwrap();
+}
+
 /// Branch `b` on `base`, and another branch `c` of the same series on `v1`.
 fn with_another_branch(base: &str) -> Small {
     let small = Small::new();

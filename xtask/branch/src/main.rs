@@ -83,11 +83,11 @@ enum BranchCommand {
     Verify(verify::Verify),
     #[command(about = apply::ABOUT, long_about = apply::LONG_ABOUT, after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
-    #[command(about = resume::ABOUT_CONTINUE, after_help = resume::EXAMPLES)]
+    #[command(about = resume::ABOUT_CONTINUE, after_help = resume::EXAMPLES_CONTINUE)]
     Continue(resume::Resume),
-    #[command(about = resume::ABOUT_SKIP, after_help = resume::EXAMPLES)]
+    #[command(about = resume::ABOUT_SKIP, after_help = resume::EXAMPLES_SKIP)]
     Skip(resume::Resume),
-    #[command(about = resume::ABOUT_ABORT, after_help = resume::EXAMPLES)]
+    #[command(about = resume::ABOUT_ABORT, after_help = resume::EXAMPLES_ABORT)]
     Abort(resume::Resume),
     #[command(about = edit::ABOUT, long_about = edit::LONG_ABOUT, after_help = edit::EXAMPLES)]
     Edit(edit::Edit),

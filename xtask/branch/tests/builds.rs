@@ -273,6 +273,12 @@ fn a_stack_says_what_is_built_from_what() {
         said.contains("none used") && said.contains("not yet"),
         "{said}"
     );
+    for word in ["build", "status"] {
+        let (_, help) = stack(&house, &[word, "--help"]);
+        let (_, examples) = help.split_once("\nExamples:\n").unwrap();
+        let line = format!("cargo xtask stack {word}");
+        assert!(examples.contains(&line), "{help}");
+    }
     let (status, said) = stack(&house, &["status", "--json"]);
     assert_eq!(status, Some(3), "{said}");
     let report: serde_json::Value = serde_json::from_str(&said).unwrap();

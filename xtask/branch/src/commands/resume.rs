@@ -13,13 +13,25 @@ use crate::house::{House, Place};
 pub(crate) const ABOUT_CONTINUE: &str = "Go on after a conflict was resolved and added";
 pub(crate) const ABOUT_SKIP: &str = "Leave out the patch that conflicts, and go on";
 pub(crate) const ABOUT_ABORT: &str = "Undo the apply or rebase that stopped at a conflict";
-pub(crate) const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES_CONTINUE: &str = "\
 Examples:
   cargo xtask branch continue            the one branch that waits
   cargo xtask branch continue planes
 
 A person may as well use git's own `git am --continue` in the worktree; `branch continue` then
 finishes what is left.";
+pub(crate) const EXAMPLES_SKIP: &str = "\
+Examples:
+  cargo xtask branch skip                the one branch that waits
+  cargo xtask branch skip planes && cargo xtask branch export planes
+
+The patch file stays until `branch export` takes it out of the series.";
+pub(crate) const EXAMPLES_ABORT: &str = "\
+Examples:
+  cargo xtask branch abort               the one branch that waits
+  cargo xtask branch abort planes
+
+The branch is where it was before; what was resolved meanwhile is gone.";
 
 /// Resumes.
 #[derive(Debug, Args)]

@@ -32,6 +32,15 @@ Examples:
   cargo xtask stack build --platform snp
   cargo xtask stack status --json | jq '.[].parts[] | {name, state, path}'";
 
+const EXAMPLES_BUILD: &str = "\
+Examples:
+  cargo xtask stack build
+  cargo xtask stack build --platform snp";
+const EXAMPLES_STATUS: &str = "\
+Examples:
+  cargo xtask stack status --platform snp
+  cargo xtask stack status --json | jq '.[].parts[] | {name, state, path}'";
+
 /// Words after `stack`.
 #[derive(Debug, Args)]
 pub(crate) struct StackWords {
@@ -46,8 +55,10 @@ pub(crate) struct StackWords {
 #[derive(Debug, Subcommand)]
 enum StackCommand {
     /// Build what is stale or not there
+    #[command(after_help = EXAMPLES_BUILD)]
     Build(Options),
     /// Say what is built, and from what
+    #[command(after_help = EXAMPLES_STATUS)]
     Status(Options),
 }
 

@@ -131,7 +131,7 @@ impl Lock {
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = format!(
-            "# Written by `cargo xtask branch lock`. docs/src/branches.md says what it means.\n\
+            "# Written by `cargo xtask branch lock`. docs/src/branches/reference.md says what it means.\n\
              schema = {SCHEMA}\n"
         );
         for ((project, name), base) in &self.bases {
@@ -275,6 +275,20 @@ mod tests {
         assert!(other.write(&path).unwrap());
         assert!(lock.write(&path).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_page_that_it_names_explains_it() {
+        let text = example().to_text();
+        let page = text
+            .split(' ')
+            .find(|word| word.starts_with("docs/"))
+            .unwrap();
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
+        let page = std::fs::read_to_string(page).unwrap();
+        for key in ["`[[base]]`", "`[[branch]]`"] {
+            assert!(page.contains(key), "{key}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use patch_stack::failure::Kind;
 use xtask_common::failure as common;
 use xtask_common::signals;
 
-/// What the tool ends with. `docs/src/branches.md` has the same table.
+/// What the tool ends with. `docs/src/branches/reference.md` has the same table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Status {

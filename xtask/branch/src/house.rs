@@ -62,7 +62,7 @@ impl House {
         let file = folder.join("branches.toml");
         if !file.exists() {
             return Err(Failure::usage(format!("there is no {}", file.display()))
-                .hint("docs/src/branches.md says what it declares")
+                .hint("docs/src/branches/reference.md says what it declares")
                 .into());
         }
         let root = Cache::open()?.folder("branches")?;

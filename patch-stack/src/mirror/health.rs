@@ -17,6 +17,18 @@ impl Mirror {
     /// # Errors
     /// git can't be started.
     pub fn faults(&self) -> Result<Vec<String>> {
+        let mut faults = self.look()?;
+        if !faults.is_empty() {
+            // git lists the objects first and follows the refs later: what a person committed in
+            // between is "missing". A second look finds that, and real faults again.
+            let again = self.look()?;
+            faults.retain(|line| again.contains(line));
+        }
+        faults.sort_by_key(|line| !names_object(line));
+        Ok(faults)
+    }
+
+    fn look(&self) -> Result<Vec<String>> {
         let output = self
             .git()
             .try_output(&["fsck", "--no-dangling", "--no-progress"])?;
@@ -32,7 +44,6 @@ impl Mirror {
                 .collect::<Vec<_>>()
         });
         let mut faults = said.concat();
-        faults.sort_by_key(|line| !names_object(line));
         if faults.is_empty() {
             faults.push(format!("git fsck ended with {}", output.status));
         }

@@ -65,3 +65,29 @@ fn a_damaged_mirror_is_named_with_its_remedy() {
         .says("all there and whole");
     house.run(&["fetch", "--again"]).ends(0).says("fetched");
 }
+
+#[test]
+fn what_is_committed_while_git_looks_is_not_missing() {
+    let house = House::fetched();
+    // At its first look git follows a ref to a commit that it has not listed.
+    let folder = house.path().join("odd");
+    let path = std::env::var("PATH").unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *\" fsck \"*)\n\
+         test -e seen || {{ : > seen; echo missing commit {}; exit 2; }}\n\
+         esac\nPATH={path} exec git \"$@\"\n",
+        "1".repeat(40)
+    );
+    let git = folder.join("git");
+    std::fs::write(&git, script).unwrap();
+    std::fs::set_permissions(&git, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = house
+        .command(&["doctor", "--thorough"])
+        .env("PATH", format!("{}:{path}", folder.display()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("all there and whole"), "{said}");
+    assert!(house.cache("mirror/p.git/seen").exists());
+}

@@ -149,7 +149,7 @@ impl House {
         self.cache("worktrees/p/b")
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask-branch"));
         command
             .arg("branch")

@@ -148,20 +148,28 @@ fn role(
     }
     let called_patch =
         place.is_some() || mail::tags(subject).iter().any(|tag| tag.contains("PATCH"));
-    let is_answer = ["In-Reply-To", "References"]
-        .iter()
-        .any(|name| mail::header(bytes, name).is_some());
+    let is_answer = answers(subject)
+        || ["In-Reply-To", "References"]
+            .iter()
+            .any(|name| mail::header(bytes, name).is_some());
     match Patch::parse(bytes, options) {
         Ok(patch) => Ok(Role::Patch(patch.subject)),
         Err(_) if is_answer && !called_patch => Ok(Role::Talk),
         // `git format-patch -N` gives the cover letter a tag without a number.
-        Err(mail::Error::NoDiff) if !called_patch || (place.is_none() && is_before_patches) => {
-            Ok(Role::Cover)
-        }
+        Err(mail::Error::NoDiff) if place.is_none() && is_before_patches => Ok(Role::Cover),
         Err(error) => Err(Failure::failed(format!(
             "the mail \"{subject}\" can't be read: {error}"
         ))),
     }
+}
+
+/// `AW: [PATCH 1/3] a: b`, `SV: ...`: what mailers of other languages write for `Re:`.
+fn answers(subject: &str) -> bool {
+    subject.split_once(':').is_some_and(|(word, rest)| {
+        (1..=5).contains(&word.chars().count())
+            && word.chars().all(char::is_alphabetic)
+            && rest.trim_start().starts_with('[')
+    })
 }
 
 /// Puts the patches in order, and fails unless they are one series from first to last. Mails
@@ -439,6 +447,13 @@ mod tests {
             assert_eq!(mailed.title, "one");
             assert_eq!(mailed.patches.len(), 2);
         }
+        // One that nothing says of which mail it is an answer to.
+        let bare = mail("Antw: [PATCH 1/2]", "a", "9", "Thanks.");
+        for mails in [[&bare[..], &one, &two], [&one, &bare, &two]] {
+            assert_eq!(imported(&mails.concat()).unwrap().title, "one");
+        }
+        let stray = mail("Hello", "", "9", "Who is this?");
+        assert!(imported(&[&one[..], &two, &stray].concat()).is_err());
         // What calls itself a patch is never left out.
         let broken = answer("[PATCH 2/2]");
         let error = imported(&[one, broken].concat()).unwrap_err();

@@ -205,7 +205,7 @@ fn a_signal_ends_the_build_and_all_that_it_started() {
             .success()
     );
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(output.status.code(), Some(128 + 15));
     assert!(String::from_utf8_lossy(&output.stderr).contains("stopped"));
     let told = Instant::now();
     while runs(&name) {

@@ -329,7 +329,7 @@ fn fixups_of(
         .iter()
         .map(|name| {
             let bytes = match debian {
-                Some((package, version)) if name.starts_with("debian/") => {
+                Some((package, version)) if source.is_packaged(name) => {
                     if packaged.is_none() {
                         let is_debians = |name: &str| name.contains(".debian.tar.");
                         packaged = Some(how.archive.file(package, version, is_debians, watch)?.0);

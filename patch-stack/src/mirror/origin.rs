@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::fixups;
 use crate::declare::{Base, Source, SourceKind};
 
 /// Where a base came from.
@@ -83,7 +84,7 @@ impl Origin {
                 why = "has another SHA-256 than branches.toml now says".to_owned();
             } else if self.kind == "git" && base.commit.as_ref().is_some_and(|id| id != commit) {
                 why = format!("is {commit}, and branches.toml now says another commit");
-            } else if source.fixups != self.fixup_names {
+            } else if source.fixups != self.fixup_names || self.has_old_fixups(source, folder) {
                 why = "has other fixups than branches.toml now says".to_owned();
             } else {
                 return None;
@@ -91,9 +92,31 @@ impl Origin {
         }
         Some(why)
     }
+
+    /// Was a fixup edited since? Those of a Debian package are what they are, but where one is among
+    /// them only the package could tell about the others.
+    fn has_old_fixups(&self, source: &Source, folder: &Path) -> bool {
+        if source.fixups.iter().any(|name| source.is_packaged(name)) {
+            return false;
+        }
+        let now: Vec<_> = source
+            .fixups
+            .iter()
+            .map(|name| {
+                let bytes = std::fs::read(folder.join(name)).unwrap_or_default();
+                (name.clone(), bytes)
+            })
+            .collect();
+        fixups::digest(&now) != self.fixups
+    }
 }
 
 impl Source {
+    /// Is the fixup `name` in Debian's own part of the source package?
+    pub(super) fn is_packaged(&self, name: &str) -> bool {
+        matches!(self.kind, SourceKind::Debian { .. }) && name.starts_with("debian/")
+    }
+
     /// The whole path of a tarball or a repository of this machine.
     pub(super) fn location(&self, folder: &Path) -> Option<String> {
         let path = match &self.kind {

@@ -295,7 +295,10 @@ fn fixups_are_a_layer_of_their_own() {
         .unwrap();
     assert_eq!(parent, state.imported.to_string());
 
+    assert_eq!(state.differs(&declared, folder), None);
     std::fs::write(folder.join("fix.patch"), fixup.replace("-2\n", "-9\n")).unwrap();
+    let why = state.differs(&declared, folder).unwrap();
+    assert!(why.contains("other fixups"), "{why}");
     let error = get(folder, &mirror, &declared, None, true).unwrap_err();
     assert!(error.message.contains("the fixup fix.patch"), "{error}");
     assert_eq!(mirror.base("v1").unwrap(), state);

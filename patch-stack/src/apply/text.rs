@@ -101,8 +101,10 @@ fn regions(base: &Text<'_>, ours: &Text<'_>, theirs: &Text<'_>) -> Result<Vec<Re
                         one.old.start.min(two.old.start),
                         one.old.end.max(two.old.end),
                     );
+                    // It may seem to start before the text, as in `across`.
                     let grown = |hunk: &Hunk| {
-                        hunk.new.start - (hunk.old.start - start)..hunk.new.end + end - hunk.old.end
+                        (hunk.new.start + start).saturating_sub(hunk.old.start)
+                            ..hunk.new.end + end - hunk.old.end
                     };
                     append(&mut regions, From::Both, grown(one), grown(two));
                 }

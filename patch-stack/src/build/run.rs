@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::failure::{At as _, Failure, Result};
 use crate::watch::Watch;
@@ -46,7 +46,11 @@ pub fn run(command: &mut Command, log: &Path, watch: &dyn Watch) -> Result<ExitS
             .try_wait()
             .map_err(|error| Failure::failed(format!("waiting for {name}: {error}")))?;
         if let Some(status) = ended {
-            watch.check()?;
+            if let Err(stop) = watch.check() {
+                // Told by somebody else, it may have left what it had started.
+                end(&mut child);
+                return Err(stop);
+            }
             return Ok(status);
         }
         if let Err(stop) = watch.check() {
@@ -65,21 +69,23 @@ pub fn run(command: &mut Command, log: &Path, watch: &dyn Watch) -> Result<ExitS
     }
 }
 
-/// Asks the child's group to end, and makes it end.
+/// Asks the child's group to end, and makes it end, whether the child itself is still there or not.
 fn end(child: &mut Child) {
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let send = |signal| {
-        if let Some(group) = group {
-            let _ = kill_process_group(group, signal);
-        }
+    let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+        return;
     };
-    send(Signal::TERM);
+    let _ = kill_process_group(group, Signal::TERM);
     let asked = Instant::now();
-    while asked.elapsed() < GRACE && matches!(child.try_wait(), Ok(None)) {
+    while asked.elapsed() < GRACE {
+        // One that has ended and was not waited for is in its group still.
+        let _ = child.try_wait();
+        if test_kill_process_group(group).is_err() {
+            break;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
     // Whoever did not listen.
-    send(Signal::KILL);
+    let _ = kill_process_group(group, Signal::KILL);
     let _ = child.wait();
 }
 
@@ -158,6 +164,33 @@ mod tests {
         assert_eq!(stopped.kind, Kind::Interrupted);
         assert!(started.elapsed() < GRACE);
         assert!(std::fs::read_to_string(&log).unwrap().ends_with("told\n"));
+    }
+
+    #[test]
+    fn what_an_ended_program_has_started_ends_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & echo $! > started; echo ready"]);
+        command.current_dir(folder.path());
+        /// Asks to stop when the shell has had time to end.
+        #[derive(Default)]
+        struct Late(Cell<u32>);
+        impl Watch for Late {
+            fn check(&self) -> Result<()> {
+                self.0.set(self.0.get() + 1);
+                if self.0.get() == 1 {
+                    std::thread::sleep(Duration::from_millis(500));
+                    return Ok(());
+                }
+                Err(Failure::new(Kind::Interrupted, "stop"))
+            }
+        }
+        run(&mut command, &log, &Late::default()).unwrap_err();
+        let process = std::fs::read_to_string(folder.path().join("started")).unwrap();
+        let stat = format!("/proc/{}/stat", process.trim());
+        let gone = |stat: String| stat.contains(") Z ") || stat.is_empty();
+        assert!(gone(std::fs::read_to_string(stat).unwrap_or_default()));
     }
 
     #[test]

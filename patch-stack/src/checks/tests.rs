@@ -118,3 +118,19 @@ fn a_checker_that_is_broken_is_a_failure_and_one_that_is_not_there_a_skip() {
             .contains("`checkpatch`")
     );
 }
+
+#[test]
+fn a_finding_is_ignored_by_its_text_or_by_its_parts() {
+    let line = "0001-a.patch:93: ERROR:ASSIGN_IN_IF: do not use assignment in if condition";
+    for text in ["ASSIGN_IN_IF", "0001-*:ASSIGN_IN_IF", "*"] {
+        assert!(says(line, text), "{text}");
+    }
+    for text in [
+        "0002-*:ASSIGN_IN_IF",
+        "ASSIGN_IN_IF*0001-",
+        "ERROR*ERROR",
+        "LONG_LINE",
+    ] {
+        assert!(!says(line, text), "{text}");
+    }
+}

@@ -136,17 +136,21 @@ impl NestedTables {
         match size {
             RmpSize::Size4K => self.set(entry(table, gpa, 0), 0),
             RmpSize::Size2M => {
-                for word in physical::words(table, 512) {
-                    self.set(word, 0);
-                }
+                let words = physical::words(table, 512).iter();
+                let held = words.fold(false, |held, word| held | replace(word, 0));
+                self.note(held);
             }
         }
     }
 
-    /// Sets an entry. What was there may be held by a processor, and is void.
+    /// Sets an entry.
     fn set(&self, entry: &AtomicU64, value: u64) {
-        let old = entry.swap(value, Ordering::SeqCst);
-        if old & PRESENT != 0 && old != value {
+        self.note(replace(entry, value));
+    }
+
+    /// Notes that what a processor may hold is void.
+    fn note(&self, held: bool) {
+        if held {
             self.invalidations.note();
         }
     }
@@ -177,6 +181,12 @@ impl Rights {
 
 fn new_table() -> u64 {
     HIGH.allocate(4096, 4096)
+}
+
+/// Sets an entry. Whether a processor may hold what was there before, and is no more.
+fn replace(entry: &AtomicU64, value: u64) -> bool {
+    let old = entry.swap(value, Ordering::SeqCst);
+    old & PRESENT != 0 && old != value
 }
 
 /// The entry for `gpa` in a table of `level` (0: leaves of 4K).

@@ -81,6 +81,7 @@ impl Level {
     pub(crate) fn inject(&mut self, machine: &Machine) {
         self.block.control.event_inj = 0;
         let mut vintr = vintr::MASKING | u64::from(self.lapic.cr8());
+        let mut writes = INTERCEPT_CR0;
         if self.restricted() {
             self.inject_hv(machine);
         } else {
@@ -91,16 +92,14 @@ impl Level {
                     | u64::from(vector >> 4) << vintr::PRIORITY_SHIFT
                     | u64::from(vector) << vintr::VECTOR_SHIFT;
             }
+            if self.lapic.heeds_task_priority() {
+                writes |= INTERCEPT_CR8;
+            }
         }
         let control = &mut self.block.control;
         control.vintr = vintr;
-        control.intercept_cr = INTERCEPT_CR0
-            | if self.lapic.heeds_task_priority() {
-                INTERCEPT_CR8
-            } else {
-                0
-            };
-        self.block.control.intercept1 = self.block.control.intercept1 & !intercept1::IRET
+        control.intercept_cr = writes;
+        control.intercept1 = control.intercept1 & !intercept1::IRET
             | if self.nmi_masked { intercept1::IRET } else { 0 };
     }
 

@@ -4,16 +4,14 @@
 use alloc::vec::Vec;
 
 use snp_defs::ghcb::{SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE, result};
-use snp_defs::psc::{Entry, MAX_ENTRIES, OP_PRIVATE, OP_SHARED};
+use snp_defs::psc::{
+    ENTRY_SIZE, Entry, HEADER_SIZE, MAX_ENTRIES, OP_PRIVATE, OP_SHARED, PAGES_IN_2M,
+};
 use snp_defs::rmp::RmpSize;
 
 use super::answer::Page;
 use super::random::Random;
 use crate::snp::ghcb::{HostServices, Outcome, PageOp};
-
-const HEADER_SIZE: u64 = 8;
-const ENTRY_SIZE: u64 = 8;
-const PAGES_IN_2M: u64 = 512;
 
 /// A list in a GHCB's shared buffer, from where it stands to its end.
 #[derive(Debug)]
@@ -94,7 +92,11 @@ impl List {
         let mut whole = random.below(self.entries.len() as u64) as u16;
         let next = self.entries[usize::from(whole)];
         let splits = next.huge() && next.current_page() == 0;
-        let mut part = if splits { random.below(PAGES_IN_2M) } else { 0 };
+        let mut part = if splits {
+            random.below(PAGES_IN_2M.into())
+        } else {
+            0
+        };
         if (whole, part) == (0, 0) {
             whole = 1;
         }

@@ -6,6 +6,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// The most entries that fit in the shared buffer.
 pub const MAX_ENTRIES: usize = 253;
 
+/// Bytes of the list's head.
+pub const HEADER_SIZE: u64 = size_of::<Header>() as u64;
+/// Bytes of an entry.
+pub const ENTRY_SIZE: u64 = size_of::<Entry>() as u64;
+/// 4K pages in a 2M entry.
+pub const PAGES_IN_2M: u16 = 512;
+
 /// Operation: make private.
 pub const OP_PRIVATE: u8 = 1;
 /// Operation: make shared.

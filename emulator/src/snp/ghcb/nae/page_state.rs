@@ -7,18 +7,14 @@
 //! whole, or up to the page that it refuses; one that stops in between is [`crate::hostile`].
 
 use snp_defs::psc::{
-    ERROR_GENERIC, ERROR_INVALID, Entry, INVALID_ENTRY, INVALID_HEADER, MAX_ENTRIES, OP_PRIVATE,
-    OP_PSMASH, OP_SHARED, OP_UNSMASH,
+    ENTRY_SIZE, ERROR_GENERIC, ERROR_INVALID, Entry, HEADER_SIZE, INVALID_ENTRY, INVALID_HEADER,
+    MAX_ENTRIES, OP_PRIVATE, OP_PSMASH, OP_SHARED, OP_UNSMASH, PAGES_IN_2M,
 };
 use snp_defs::rmp::RmpSize;
 
 use super::super::request::Request;
 use super::super::services::{HostServices, Note, PageOp};
 use super::{Outcome, Served};
-
-const HEADER_SIZE: u64 = 8;
-const ENTRY_SIZE: u64 = 8;
-const PAGES_IN_2M: u16 = 512;
 
 /// The host refuses a page.
 struct Refused;

@@ -37,6 +37,14 @@ impl BootParams {
         core::str::from_utf8(&buffer[..length]).unwrap_or("")
     }
 
+    /// The number behind `key` (like `vcpus=`) on the command line.
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
+        let mut line = [0; 256];
+        self.command_line(&mut line)
+            .split(' ')
+            .find_map(|word| word.strip_prefix(key)?.parse().ok())
+    }
+
     /// The confidential-computing blob behind `setup_data`.
     pub(crate) fn cc_blob(&self) -> Option<CcBlob> {
         let mut node = access::load::<u64>(self.address + SETUP_DATA);

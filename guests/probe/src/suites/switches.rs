@@ -13,23 +13,15 @@ use crate::svsm::{self, Caller};
 
 /// Makes them.
 pub(crate) fn check(params: &BootParams, report: &mut Report) {
-    let mut line = [0; 256];
-    let words = params.command_line(&mut line);
-    let number = |key: &str| {
-        words
-            .split(' ')
-            .find_map(|word| word.strip_prefix(key)?.parse::<u64>().ok())
-            .unwrap_or(0)
-    };
     report.holds("an SVSM is there", svsm::present());
 
     // An intercepted RDMSR, which the host answers by itself: one exit and one entry.
-    let exits = number("exits=");
+    let exits = params.number("exits=").unwrap_or(0);
     let expected = instructions::rdmsr(SEV_STATUS);
     let read = (0..exits).filter(|_| instructions::rdmsr(SEV_STATUS) == expected);
     report.equal("each read is answered", read.count() as u64, exits);
 
-    let calls = number("calls=");
+    let calls = params.number("calls=").unwrap_or(0);
     let caller = Caller::first();
     let query = core::query(core::PROTOCOL, core::VERSION);
     let answered = (0..calls).filter(|_| {

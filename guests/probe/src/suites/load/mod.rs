@@ -28,15 +28,8 @@ const ROUNDS: u64 = 2_000;
 
 /// Runs the load on `vcpus=N` vCPUs. The machine has one more, which runs nothing: there vCPUs are made and deleted.
 pub(crate) fn check(params: &BootParams, report: &mut Report) {
-    let mut line = [0; 256];
-    let words = params.command_line(&mut line);
-    let number = |key: &str| {
-        words
-            .split(' ')
-            .find_map(|word| word.strip_prefix(key)?.parse::<u64>().ok())
-    };
-    let vcpus = (number("vcpus=").unwrap_or(1) as usize).clamp(1, MOST_VCPUS);
-    ARENA.prepare(number("rounds=").unwrap_or(ROUNDS), vcpus);
+    let vcpus = (params.number("vcpus=").unwrap_or(1) as usize).clamp(1, MOST_VCPUS);
+    ARENA.prepare(params.number("rounds=").unwrap_or(ROUNDS), vcpus);
     let before = own_pages();
     ARENA.areas[0].store(svsm::first_area(), Ordering::Relaxed);
     entry::set_work(further);

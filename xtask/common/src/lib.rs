@@ -6,6 +6,7 @@
 //! * [`apt`], [`busybox`]: single packages of a distribution, and the one that guests are made of
 //! * [`cpio`]: archives that Linux boots from
 //! * [`signals`], [`captured`]: programs that run for us, and end when we are told to
+//! * [`processor_time`]: what a measurement counts
 //! * [`progress`]: what a person sees meanwhile
 //! * [`failure`], [`hex`]: what a person reads
 #![forbid(unsafe_code)]
@@ -17,5 +18,6 @@ pub mod captured;
 pub mod cpio;
 pub mod failure;
 pub mod hex;
+pub mod processor_time;
 pub mod progress;
 pub mod signals;

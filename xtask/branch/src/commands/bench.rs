@@ -13,6 +13,7 @@ use clap::Args;
 use patch_stack::mirror::Mirror;
 use patch_stack::watch::Watch as _;
 use serde_json::{Value, json};
+use xtask_common::processor_time;
 
 use self::trial::Trial;
 use crate::failure::{Failure, Status};
@@ -271,13 +272,13 @@ fn status(house: &House) -> Result<Figure> {
 
 /// `branch verify` of a branch of 200 patches.
 fn verify(trial: &Trial) -> Result<Figure> {
-    let before = children()?;
+    let before = processor_time::of_children()?;
     if !trial.run(&["verify"]).status()?.success() {
         bail!("the branch of the measurement does not verify");
     }
     Ok(Figure {
         what: format!("verify, offline, {} patches", trial.patches.len()),
-        value: children()? - before,
+        value: processor_time::of_children()? - before,
         unit: "CPU s",
         limit: 3.0,
         beside: String::new(),
@@ -289,7 +290,7 @@ fn verify(trial: &Trial) -> Result<Figure> {
 fn check(trial: &Trial) -> Result<Vec<Figure>> {
     const WORDS: &str = "checkpatch,roundtrip";
     let run = || -> Result<(usize, f64)> {
-        let before = children()?;
+        let before = processor_time::of_children()?;
         let output = trial
             .run(&["check", "bench", WORDS, "--json"])
             .stdout(Stdio::piped())
@@ -305,7 +306,7 @@ fn check(trial: &Trial) -> Result<Vec<Figure>> {
                 asked.insert(verdict["patch"].as_str().unwrap_or_default().to_owned());
             }
         }
-        Ok((asked.len(), children()? - before))
+        Ok((asked.len(), processor_time::of_children()? - before))
     };
     let all = trial.patches.len();
     let (asked, whole) = run()?;
@@ -357,7 +358,7 @@ fn import(file: &Path) -> Result<Vec<Figure>> {
             .arg("-xf")
             .arg(file)
             .arg("--strip-components=1"))?;
-        let before = children()?;
+        let before = processor_time::of_children()?;
         for words in [
             &["init", "--quiet"][..],
             &["add", "-A", "-f"],
@@ -368,7 +369,7 @@ fn import(file: &Path) -> Result<Vec<Figure>> {
                 .arg(&by_git)
                 .args(words))?;
         }
-        let git = children()? - before;
+        let git = processor_time::of_children()? - before;
         std::fs::remove_dir_all(&by_git)?;
         let toml = format!(
             "schema = 1\n[project.linux]\npatches = \"patches\"\nlicence = \"GPL-2.0-only\"\n\
@@ -376,10 +377,10 @@ fn import(file: &Path) -> Result<Vec<Figure>> {
             file.display()
         );
         std::fs::write(scratch.join("branches.toml"), toml)?;
-        let before = children()?;
+        let before = processor_time::of_children()?;
         let mut command = this_program(&scratch, &["fetch", "--base", "v"]);
         run(command.env("PARAPET_CACHE", scratch.join("cache")))?;
-        let ours = children()? - before;
+        let ours = processor_time::of_children()? - before;
         let mirror = scratch.join("cache/branches/mirror/linux.git");
         let output = Command::new("du").arg("-sm").arg(&mirror).output()?;
         let size: f64 = String::from_utf8_lossy(&output.stdout)
@@ -406,14 +407,4 @@ fn import(file: &Path) -> Result<Vec<Figure>> {
     })();
     let _ = std::fs::remove_dir_all(&scratch);
     measured
-}
-
-/// Processor seconds of the children that were waited for, theirs included (proc(5), `stat`).
-fn children() -> Result<f64> {
-    let text = std::fs::read_to_string("/proc/self/stat")?;
-    let after = text.rsplit_once(')').context("/proc/self/stat")?.1;
-    let fields: Vec<_> = after.split_whitespace().collect();
-    let ticks = |index: usize| -> Result<f64> { Ok(fields.get(index).context("stat")?.parse()?) };
-    // cutime and cstime, in ticks of 10 ms on every Linux that this runs on.
-    Ok((ticks(13)? + ticks(14)?) / 100.0)
 }

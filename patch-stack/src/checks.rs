@@ -2,18 +2,6 @@
 //! Checks of single patches. Each answer is kept under all that it depends on, so that after a
 //! change only what changed is checked again.
 
-/// Does the finding `line` have `text`, in which `*` stands for anything?
-fn says(line: &str, text: &str) -> bool {
-    let mut rest = line;
-    text.split('*').all(|part| match rest.find(part) {
-        Some(at) => {
-            rest = &rest[at + part.len()..];
-            true
-        }
-        None => false,
-    })
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -382,4 +370,16 @@ fn reason(patch: &Patch) -> Verdict {
             "the message does not say why the patch is there".to_owned(),
         ])
     }
+}
+
+/// Does the finding `line` have `text`, in which `*` stands for anything?
+fn says(line: &str, text: &str) -> bool {
+    let mut rest = line;
+    text.split('*').all(|part| match rest.find(part) {
+        Some(at) => {
+            rest = &rest[at + part.len()..];
+            true
+        }
+        None => false,
+    })
 }

@@ -331,7 +331,7 @@ fn a_missing_blob_is_named() {
     let outcome = same_or_both_stop(&stranger, base, &patches, &["-3"]);
     let reason = outcome.stopped.unwrap().reason;
     assert!(
-        matches!(&reason, Reason::MissingBlob { blob, .. } if blob.len() == 40),
+        matches!(&reason, Reason::MissingBlob { blob, .. } if blob.as_ref().is_some_and(|blob| blob.len() == 40)),
         "{reason}"
     );
 

@@ -60,12 +60,12 @@ pub enum Reason {
         what: &'static str,
     },
     /// It does not apply, and the blob that a merge would start from is not there.
-    #[error("{} does not apply, and {}", .path.escape_ascii(), lacks(.blob))]
+    #[error("{} does not apply, and {}", .path.escape_ascii(), lacks(.blob.as_deref()))]
     MissingBlob {
         /// The file.
         path: Vec<u8>,
-        /// The blob as the `index` line has it; `?` without one.
-        blob: String,
+        /// The blob as the `index` line has it, if there is one.
+        blob: Option<String>,
     },
 }
 
@@ -94,11 +94,10 @@ fn list(paths: &[Vec<u8>]) -> String {
     paths.join(", ")
 }
 
-fn lacks(blob: &str) -> String {
-    if blob == "?" {
-        "the patch has no `index` line, which would name the blob to merge from".to_owned()
-    } else {
-        format!("the repository lacks its blob {blob} to merge from")
+fn lacks(blob: Option<&str>) -> String {
+    match blob {
+        Some(blob) => format!("the repository lacks its blob {blob} to merge from"),
+        None => "the patch has no `index` line, which would name the blob to merge from".to_owned(),
     }
 }
 
@@ -113,14 +112,14 @@ mod tests {
 
     #[test]
     fn a_patch_without_an_index_line_is_told_so() {
-        let told = |blob: &str| {
-            let (path, blob) = (b"a".to_vec(), blob.to_owned());
+        let told = |blob: Option<&str>| {
+            let (path, blob) = (b"a".to_vec(), blob.map(str::to_owned));
             Reason::MissingBlob { path, blob }.to_string()
         };
         assert_eq!(
-            told("1234567"),
+            told(Some("1234567")),
             "a does not apply, and the repository lacks its blob 1234567 to merge from"
         );
-        assert!(told("?").contains("the patch has no `index` line"));
+        assert!(told(None).contains("the patch has no `index` line"));
     }
 }

@@ -98,10 +98,9 @@ fn ancestor(
                     .id
             }
             None => {
-                let blob = file.old_blob.clone().unwrap_or_else(|| "?".to_owned());
                 return Err(Failure::Patch(Reason::MissingBlob {
                     path: path.clone(),
-                    blob,
+                    blob: file.old_blob.clone(),
                 }));
             }
         };

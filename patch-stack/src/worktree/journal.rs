@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use git2::Oid;
 use serde::{Deserialize, Serialize};
 
-use super::state::{damaged, make_parent};
-use crate::failure::{At as _, Failure, Result};
+use super::state::{make_parent, read_note};
+use crate::failure::{At as _, Result};
 use crate::git::RefMove;
 use crate::lock::write_whole;
 use crate::mirror::Mirror;
@@ -39,17 +39,7 @@ impl Journal {
 
     /// The one that a run has left which was cut short.
     fn read(mirror: &Mirror, branch: &str) -> Result<Option<Self>> {
-        let file = place(mirror, branch);
-        match std::fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|error| damaged(&file, branch, &error)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failure::failed(format!(
-                "reading {}: {error}",
-                file.display()
-            ))),
-        }
+        read_note(&place(mirror, branch), branch)
     }
 
     /// A file is to have this content. Files change in the order in which they are named.

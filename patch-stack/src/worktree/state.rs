@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::branch::{self, Layer};
@@ -79,17 +80,7 @@ impl State {
     /// # Errors
     /// The file is there and can't be understood.
     pub fn read(mirror: &Mirror, branch: &str) -> Result<Option<Self>> {
-        let file = Self::file(mirror, branch);
-        match std::fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|error| damaged(&file, branch, &error)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failure::failed(format!(
-                "reading {}: {error}",
-                file.display()
-            ))),
-        }
+        read_note(&Self::file(mirror, branch), branch)
     }
 
     /// Writes it, all of it or nothing.
@@ -183,12 +174,18 @@ pub(crate) fn require_same_files(state: &State, layers: &[Layer]) -> Result<()> 
     Ok(())
 }
 
-/// A file of ours that can't be understood.
-pub(super) fn damaged(file: &Path, branch: &str, error: &serde_json::Error) -> Failure {
-    Failure::failed(format!("{} is damaged: {error}", file.display())).hint(format!(
-        "save what its worktree has and was not exported; then `branch clean {branch} --force` moves \
-         the file aside"
-    ))
+/// What a file of ours about `branch` says, if it is there.
+pub(super) fn read_note<T: DeserializeOwned>(file: &Path, branch: &str) -> Result<Option<T>> {
+    let bytes = match std::fs::read(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.at("reading", file)?,
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+        Failure::failed(format!("{} is damaged: {error}", file.display())).hint(format!(
+            "save what its worktree has and was not exported; then `branch clean {branch} --force` \
+             moves the file aside"
+        ))
+    })
 }
 
 pub(crate) fn make_parent(file: &Path) -> Result<()> {

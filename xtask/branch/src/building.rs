@@ -251,13 +251,17 @@ pub(crate) fn product(build: &Build, kept: &Kept) -> Option<PathBuf> {
 
 /// The file that names the last whole build of a branch.
 fn last_file(place: &Place<'_>, build: &Build) -> PathBuf {
-    let name = format!("{}.{}", place.branch.name, build.name);
-    place
-        .house
-        .root
-        .join("built")
-        .join(&place.project.name)
-        .join(name)
+    note_file(place, &build.name)
+}
+
+/// The file with what the last boot of a branch came to.
+fn boot_file(place: &Place<'_>) -> PathBuf {
+    note_file(place, "boot")
+}
+
+fn note_file(place: &Place<'_>, what: &str) -> PathBuf {
+    let folder = place.house.root.join("built").join(&place.project.name);
+    folder.join(format!("{}.{what}", place.branch.name))
 }
 
 /// What was built of the branch last, from whatever tip.
@@ -269,16 +273,6 @@ pub(crate) fn last(place: &Place<'_>, build: &Build) -> Option<Kept> {
 
 fn product_name(product: &str) -> String {
     product.rsplit('/').next().unwrap_or(product).to_owned()
-}
-
-fn boot_file(place: &Place<'_>) -> PathBuf {
-    let name = format!("{}.boot", place.branch.name);
-    place
-        .house
-        .root
-        .join("built")
-        .join(&place.project.name)
-        .join(name)
 }
 
 /// Notes what a boot of the tip came to.

@@ -5,6 +5,8 @@ mod common;
 
 use common::{Repo, parse};
 use git2::Oid;
+use patch_stack::landed::Evidence;
+use patch_stack::mail::Patch;
 use patch_stack::{landed, patch_id};
 
 fn git_id(repo: &Repo, patch: &[u8]) -> Oid {
@@ -168,6 +170,11 @@ fn landed_patches_are_found_without_history() {
     );
 }
 
+fn landed(repo: &Repo, base: Oid, patch: &Patch) -> Evidence {
+    let repository = repo.repository();
+    landed::find(&mut repo.applier(), &repository, base, &[patch], &[]).unwrap()[0]
+}
+
 #[test]
 fn a_reverse_that_fits_lines_that_look_alike_is_no_evidence() {
     let function = |name: &str, middle: &str| {
@@ -180,16 +187,7 @@ fn a_reverse_that_fits_lines_that_look_alike_is_no_evidence() {
     repo.write("f", whole("\tx();\n\ty();\n"));
     let tip = repo.commit("first, too");
     let patch = parse(&repo.format_patch(&base.to_string(), &[])[0]);
-    let landed = |base| {
-        landed::find(
-            &mut repo.applier(),
-            &repo.repository(),
-            base,
-            &[&patch],
-            &[],
-        )
-        .unwrap()[0]
-    };
+    let landed = |base| landed(&repo, base, &patch);
     assert!(!landed(base).is_any(), "{:?}", landed(base));
     assert!(landed(tip).reverse_applies);
 }
@@ -205,16 +203,7 @@ fn a_mode_has_landed_only_where_a_file_has_it() {
     repo.git(&["update-index", "--chmod=-x", "f"]);
     let tip = repo.commit("plain again");
     let patch = parse(&repo.format_patch(&base.to_string(), &[])[0]);
-    let landed = |base| {
-        landed::find(
-            &mut repo.applier(),
-            &repo.repository(),
-            base,
-            &[&patch],
-            &[],
-        )
-        .unwrap()[0]
-    };
+    let landed = |base| landed(&repo, base, &patch);
     assert!(!landed(base).is_any(), "{:?}", landed(base));
     assert!(landed(tip).reverse_applies && landed(tip).becomes_empty);
 }

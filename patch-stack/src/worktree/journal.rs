@@ -19,7 +19,6 @@ use crate::watch::Watch;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Journal {
     /// The folder of the `branches.toml` that it belongs to: clones of a repository share a mirror.
-    #[serde(default)]
     folder: PathBuf,
     /// Files by absolute path; none for one that is to go.
     files: Vec<(PathBuf, Option<Vec<u8>>)>,

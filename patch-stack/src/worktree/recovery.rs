@@ -67,8 +67,7 @@ pub fn is_interrupted(mirror: &Mirror, branch: &str) -> Result<bool> {
 /// is damaged, or another folder's, is no business of a command that is not about this branch.
 #[must_use]
 pub fn is_half_written(mirror: &Mirror, branch: &str, folder: &Path) -> bool {
-    journal::folder(mirror, branch)
-        .is_ok_and(|found| found.is_some_and(|its| is_same(&its, folder)))
+    journal::folder(mirror, branch).is_ok_and(|found| found.is_some_and(|its| its == folder))
 }
 
 /// Fails if what a run has left of `branch` can't be finished for the `branches.toml` in `folder`.
@@ -78,7 +77,7 @@ pub fn is_half_written(mirror: &Mirror, branch: &str, folder: &Path) -> bool {
 pub fn require_ours(mirror: &Mirror, branch: &str, folder: &Path) -> Result<()> {
     State::read(mirror, branch)?;
     match journal::folder(mirror, branch)? {
-        Some(its) if !is_same(&its, folder) => Err(Failure::refused(format!(
+        Some(its) if its != folder => Err(Failure::refused(format!(
             "a run on {branch} in {} was cut short while it wrote files there",
             its.display()
         ))
@@ -89,11 +88,6 @@ pub fn require_ours(mirror: &Mirror, branch: &str, folder: &Path) -> Result<()> 
     }
 }
 
-/// A journal from before folders were written down is anybody's.
-fn is_same(its: &Path, folder: &Path) -> bool {
-    its == folder || its.as_os_str().is_empty()
-}
-
 /// Renames what [`require_ours`] refuses, so that the branch can be cleaned. Returns the new names.
 ///
 /// # Errors
@@ -101,7 +95,7 @@ fn is_same(its: &Path, folder: &Path) -> bool {
 pub fn set_aside(mirror: &Mirror, branch: &str, folder: &Path) -> Result<Vec<PathBuf>> {
     let state = State::read(mirror, branch).is_err();
     let journal = match journal::folder(mirror, branch) {
-        Ok(Some(its)) => !is_same(&its, folder),
+        Ok(Some(its)) => its != folder,
         Ok(None) => false,
         Err(_) => true,
     };
